@@ -1,0 +1,130 @@
+"""The real account by request: mode, positions, purse, leverage, open orders and executions."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from pms.exchange.binance.convert import fill_of_trade, number, positions_of, report_of_answer
+from pms.exchange.binance.rest import RestClient
+from pms.exchange.binance.symbols import SymbolDirectory
+from pms.exchange.errors import AccountGuardError, ExchangeUnavailable, UnreadablePayload
+from pms.exchange.messages import (
+    AccountConfig,
+    AccountInfo,
+    OrderAnswer,
+    PositionRisk,
+    SymbolConfig,
+    UserTrade,
+)
+from pms.exchange.port import AccountMode, ExchangePosition, OrderReport, WalletState
+from pms.model.fill import ExchangeFill
+from pms.model.ids import ExchangeOrderId, TradeId
+from pms.model.money import Money
+from pms.model.symbol import Symbol
+
+REAL_EPOCH = "binance"
+"""The epoch of a venue that is never reset."""
+
+TRADES_PER_PAGE = 1000
+PAGES_MAX = 200
+"""Bound of one reading of executions (200,000). Beyond it the reading fails; it is never cut silently."""
+
+_config_decoder = msgspec.json.Decoder(AccountConfig)
+_account_decoder = msgspec.json.Decoder(AccountInfo)
+_positions_decoder = msgspec.json.Decoder(list[PositionRisk])
+_symbol_decoder = msgspec.json.Decoder(list[SymbolConfig] | SymbolConfig)
+_orders_decoder = msgspec.json.Decoder(list[OrderAnswer])
+_trades_decoder = msgspec.json.Decoder(list[UserTrade])
+
+
+class BinanceAccount:
+    """Implements `AccountView`. Every method raises ExchangeError when the venue cannot be asked."""
+
+    def __init__(self, rest: RestClient, symbols: SymbolDirectory, settle_asset: str) -> None:
+        self._rest = rest
+        self._symbols = symbols
+        self._settle_asset = settle_asset
+
+    async def server_time_ms(self) -> int:
+        return await self._rest.server_time_ms()
+
+    async def epoch(self) -> str:
+        """Return what a simulator writes into every answer, else the constant of the real exchange."""
+        if self._rest.epoch is None:
+            await self._rest.server_time_ms()
+        return self._rest.epoch or REAL_EPOCH
+
+    async def mode(self) -> AccountMode:
+        config = await self._rest.read("/fapi/v1/accountConfig", (), _config_decoder)
+        return AccountMode(
+            one_way=not config.dual_side_position,
+            single_asset=not config.multi_assets_margin,
+            can_trade=config.can_trade,
+        )
+
+    async def positions(self) -> Sequence[ExchangePosition]:
+        rows = await self._rest.read("/fapi/v3/positionRisk", (), _positions_decoder)
+        held = [row for row in rows if number(row.position_amt, "position amount")]
+        await self._symbols.know({row.symbol for row in held})
+        return positions_of(held, self._symbols)
+
+    async def wallet(self) -> WalletState:
+        account = await self._rest.read("/fapi/v3/account", (), _account_decoder)
+        for asset in account.assets:
+            if asset.asset == self._settle_asset:
+                return WalletState(
+                    asset=asset.asset,
+                    wallet_balance=Money(number(asset.wallet_balance, "wallet balance")),
+                    available_balance=Money(number(asset.available_balance, "available balance")),
+                    margin_balance=Money(number(asset.margin_balance, "margin balance")),
+                    initial_margin=Money(number(asset.initial_margin, "initial margin")),
+                    maintenance_margin=Money(number(asset.maint_margin, "maintenance margin")),
+                )
+        raise UnreadablePayload(f"the account lists no {self._settle_asset}; is it a futures account?")
+
+    async def leverage(self, symbol: Symbol) -> int:
+        """Return the real leverage. Raises AccountGuardError when it is not on cross margin (decision 15)."""
+        native = self._symbols.native(symbol)
+        rows = await self._rest.read("/fapi/v1/symbolConfig", (("symbol", native),), _symbol_decoder)
+        for row in rows if isinstance(rows, list) else [rows]:
+            if row.symbol == native:
+                if row.margin_type.upper() not in ("CROSSED", "CROSS"):
+                    raise AccountGuardError(
+                        f"{symbol} is on {row.margin_type} margin; set it to CROSSED on the exchange"
+                    )
+                return int(row.leverage)
+        raise UnreadablePayload(f"the exchange tells no configuration of {symbol}")
+
+    async def open_orders(self) -> Sequence[OrderReport]:
+        rows = await self._rest.read("/fapi/v1/openOrders", (), _orders_decoder)
+        await self._symbols.know({row.symbol for row in rows})
+        return [report_of_answer(row, self._symbols) for row in rows]
+
+    async def order_fills(self, symbol: Symbol, order_id: ExchangeOrderId) -> Sequence[ExchangeFill]:
+        """Return all executions of one order, oldest first. Their client order id is empty."""
+        first = await self._page(symbol, (("orderId", order_id),))
+        fills = await self._following(symbol, first, (("orderId", order_id),))
+        return [fill for fill in fills if fill.order_id == order_id]
+
+    async def fills_since(self, symbol: Symbol, trade_id: TradeId) -> Sequence[ExchangeFill]:
+        """Return the executions with a larger trade id, oldest first. Their client order id is empty."""
+        first = await self._page(symbol, (("fromId", str(trade_id + 1)),))
+        return await self._following(symbol, first, ())
+
+    async def _following(
+        self, symbol: Symbol, page: list[UserTrade], only: tuple[tuple[str, str], ...]
+    ) -> list[ExchangeFill]:
+        rows = {row.id: row for row in page}
+        pages = 1
+        while len(page) == TRADES_PER_PAGE:
+            if pages == PAGES_MAX:
+                raise ExchangeUnavailable(f"{symbol} has more executions than one reading may take")
+            page = await self._page(symbol, (*only, ("fromId", str(max(rows) + 1))))
+            rows.update((row.id, row) for row in page)
+            pages += 1
+        return [fill_of_trade(rows[trade_id], self._symbols) for trade_id in sorted(rows)]
+
+    async def _page(self, symbol: Symbol, parameters: tuple[tuple[str, str], ...]) -> list[UserTrade]:
+        native = self._symbols.native(symbol)
+        fixed = (("symbol", native), ("limit", str(TRADES_PER_PAGE)))
+        return await self._rest.read("/fapi/v1/userTrades", (*fixed, *parameters), _trades_decoder)

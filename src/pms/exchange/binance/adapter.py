@@ -1,0 +1,104 @@
+"""The adapter as one thing: builds its parts from a configuration, starts, runs and closes them in order."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+from pms.exchange.binance.account import BinanceAccount
+from pms.exchange.binance.config import BinanceConfig
+from pms.exchange.binance.market import BinanceMarket, load_exchange_info
+from pms.exchange.binance.rest import RestClient, RestStatistics
+from pms.exchange.binance.streams import MarketStreams, SocketStatistics
+from pms.exchange.binance.symbols import SymbolDirectory
+from pms.exchange.binance.trading import BinanceTrading
+from pms.exchange.binance.user_stream import BinanceUserStream, UserStreamStatistics
+from pms.exchange.errors import ExchangeError
+from pms.exchange.messages import ExchangeInfo
+from pms.model.clock import Clock
+
+log = logging.getLogger("pms.exchange.binance")
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeStatistics:
+    """What the adapter did since start."""
+
+    rest: RestStatistics
+    market_sockets: tuple[SocketStatistics, ...]
+    user_stream: UserStreamStatistics
+    symbols: int
+    malformed_ticks: int
+
+
+class BinanceExchange:
+    """One exchange account at one venue: `market`, `trading`, `account`, `user_stream` of the exchange port.
+
+    `await start()`, then `run()` as an owned task for prices and `user_stream.run(handler)` as another;
+    `close()` last.
+    """
+
+    def __init__(
+        self,
+        config: BinanceConfig,
+        clock: Clock,
+        random: Random,
+        lease_left_ms: Callable[[], int | None] | None = None,
+    ) -> None:
+        self.config = config
+        self._clock = clock
+        self._rest = RestClient(config, clock, lease_left_ms)
+        self._symbols = SymbolDirectory(self._load_symbols, config.settle_asset, clock)
+        self._streams = MarketStreams(config, self._symbols, clock, random)
+        self.market = BinanceMarket(self._rest, self._symbols, self._streams)
+        self.trading = BinanceTrading(self._rest, self._symbols)
+        self.account = BinanceAccount(self._rest, self._symbols, config.settle_asset)
+        self.user_stream = BinanceUserStream(config, self._rest, self._symbols, clock, random)
+
+    async def _load_symbols(self) -> ExchangeInfo:
+        return await load_exchange_info(self._rest)
+
+    async def start(self) -> None:
+        """Open connections, measure the clock, load the symbols. Raises ExchangeError; `close` it then."""
+        await self._rest.open()
+        await self._rest.time.measure()
+        await self._symbols.refresh()
+
+    async def run(self) -> None:
+        """Keep prices, clock and symbols fresh until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._streams.run(), name="market streams")
+            group.create_task(self._keep_clock(), name="exchange clock")
+            group.create_task(self._keep_symbols(), name="exchange symbols")
+
+    async def close(self) -> None:
+        """Close the connections. Idempotent; cancel the running tasks before."""
+        await self._rest.close()
+
+    def now_ms(self) -> int:
+        """Return the venue's time as estimated now, Unix ms, without asking."""
+        return self._rest.time.exchange_now_ms()
+
+    def statistics(self) -> ExchangeStatistics:
+        """Return the counters of all parts as they are now."""
+        return ExchangeStatistics(
+            rest=self._rest.statistics(),
+            market_sockets=(self._streams.public.statistics(), self._streams.market.statistics()),
+            user_stream=self.user_stream.statistics(),
+            symbols=len(self._symbols.map.rules),
+            malformed_ticks=self._streams.malformed,
+        )
+
+    async def _keep_clock(self) -> None:
+        while True:
+            await self._clock.sleep(self.config.clock_sync_seconds)
+            await self._rest.resync()
+
+    async def _keep_symbols(self) -> None:
+        while True:
+            await self._clock.sleep(self.config.symbols_refresh_seconds)
+            try:
+                await self._symbols.refresh()
+            except ExchangeError as error:
+                log.warning("the symbols could not be refreshed: %s", error)

@@ -1,0 +1,99 @@
+"""Where the exchange is and how it is spoken to: hosts, keys, windows, deadlines and bounds."""
+
+from dataclasses import dataclass, field
+
+
+class Secret:
+    """Text that never shows in a log, a traceback or a repr."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """Return the text itself, for signing only."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Secret(****)" if self._text else "Secret()"
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamTuning:
+    """Deadlines, pace and bounds of the sockets. Seconds, unless the name says otherwise.
+
+    Overflow rules: a full user-event buffer drops the socket and the gap is queried (no silent loss);
+    market values have one slot for each symbol and kind, where the newest replaces the older (decision 22).
+    """
+
+    connect_seconds_max: float = 5.0
+    first_frame_seconds_max: float = 15.0
+    stale_seconds: float = 10.0
+    silence_seconds_max: float = 60.0
+    ping_idle_seconds: float = 20.0
+    ping_reply_seconds_max: float = 10.0
+    backoff_seconds_min: float = 0.5
+    backoff_seconds_max: float = 30.0
+    steady_seconds: float = 10.0
+    commands_per_second_max: float = 8.0
+    streams_per_command_max: int = 100
+    streams_max: int = 1000
+    deliveries_per_turn_max: int = 64
+    user_events_max: int = 10_000
+    listen_key_seconds: float = 1800.0
+    listen_key_retry_seconds: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class BinanceConfig:
+    """One exchange account at one venue. `api_secret` never shows in a repr.
+
+    `recv_window_ms` is the longest validity of a signed order; with a lease it is cut further, so that no
+    order of this engine can act after its lease (decision 28). `lease_margin_ms` is kept between both.
+    """
+
+    rest_url: str
+    ws_public_url: str
+    ws_market_url: str
+    ws_private_url: str
+    api_key: str = ""
+    api_secret: Secret = field(default_factory=lambda: Secret(""))
+    settle_asset: str = "USDT"
+    recv_window_ms: int = 2000
+    lease_margin_ms: int = 500
+    deadline_seconds: float = 5.0
+    connect_seconds_max: float = 3.0
+    connections_max: int = 100
+    keepalive_seconds: float = 30.0
+    clock_sync_seconds: float = 60.0
+    symbols_refresh_seconds: float = 3600.0
+    streams: StreamTuning = field(default_factory=StreamTuning)
+
+    @staticmethod
+    def at(base_http: str, base_ws: str, api_key: str = "", api_secret: str = "") -> "BinanceConfig":
+        """Return the configuration for any venue, such as a simulator, from its two base addresses."""
+        websocket = base_ws.rstrip("/")
+        return BinanceConfig(
+            rest_url=base_http.rstrip("/"),
+            ws_public_url=f"{websocket}/public",
+            ws_market_url=f"{websocket}/market",
+            ws_private_url=f"{websocket}/private",
+            api_key=api_key,
+            api_secret=Secret(api_secret),
+        )
+
+    @staticmethod
+    def production(api_key: str = "", api_secret: str = "") -> "BinanceConfig":
+        """Return the configuration for the real exchange (Binance spec 1.1)."""
+        return BinanceConfig.at("https://fapi.binance.com", "wss://fstream.binance.com", api_key, api_secret)
+
+    @staticmethod
+    def testnet(api_key: str = "", api_secret: str = "") -> "BinanceConfig":
+        """Return the configuration for the exchange's demo venue (Binance spec 1.1)."""
+        return BinanceConfig.at(
+            "https://demo-fapi.binance.com", "wss://fstream.binancefuture.com", api_key, api_secret
+        )

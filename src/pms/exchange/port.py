@@ -1,0 +1,252 @@
+"""The exchange port: what the engine needs from an exchange, in words that know no venue.
+
+One adapter stands behind it (`pms.exchange.binance`). Prices come through `MarketData`, orders through `Trading`,
+the real account through `AccountView`, private events through `UserStream`.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from typing import Protocol
+
+from pms.model.fill import ExchangeFill
+from pms.model.ids import ClientOrderId, ExchangeOrderId, TradeId
+from pms.model.money import Money, Price, Quantity
+from pms.model.order import ApprovedOrder, ExchangeOrderStatus, OrderSide
+from pms.model.price import BookTicker, MarkPrice
+from pms.model.refusal import RefusalCode
+from pms.model.symbol import Symbol, SymbolRules
+
+
+@dataclass(frozen=True, slots=True)
+class OrderReport:
+    """The exchange's word on one order. `executed_quantity` is cumulative; `average_price` None when not told."""
+
+    symbol: Symbol
+    order_id: ExchangeOrderId
+    client_order_id: ClientOrderId
+    side: OrderSide
+    status: ExchangeOrderStatus
+    quantity: Quantity
+    price: Price
+    executed_quantity: Quantity
+    average_price: Price | None
+    update_time_ms: int
+    expiry_reason: str = "0"
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """The exchange answered with the order's state."""
+
+    report: OrderReport
+    timestamp_ms: int
+    recv_window_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedByExchange:
+    """The exchange refused: nothing executed. `code` is the venue's number, `refusal` ours."""
+
+    code: int
+    message: str
+    refusal: RefusalCode
+    timestamp_ms: int
+    recv_window_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class NotSent:
+    """Certain failure without effect (could not connect, certain 503, ban, budget): may be tried again later."""
+
+    reason: str
+    retry_after_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeUnknown:
+    """The request may or may not have had its effect. `timestamp_ms` + `recv_window_ms` bound its validity."""
+
+    reason: str
+    timestamp_ms: int
+    recv_window_ms: int
+
+
+PlaceOutcome = Confirmed | RefusedByExchange | NotSent | OutcomeUnknown
+
+
+class CancelVerdict(StrEnum):
+    """CANCELLED: confirmed with the report. NOT_OPEN: the exchange does not know it as open; query it."""
+
+    CANCELLED = "CANCELLED"
+    NOT_OPEN = "NOT_OPEN"
+    NOT_SENT = "NOT_SENT"
+    UNKNOWN = "UNKNOWN"
+
+
+@dataclass(frozen=True, slots=True)
+class CancelOutcome:
+    verdict: CancelVerdict
+    report: OrderReport | None
+    reason: str
+
+
+class Absent(StrEnum):
+    """The exchange answered that no such order exists (not yet proof of non-execution, decision 2)."""
+
+    ABSENT = "ABSENT"
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangePosition:
+    """Net position of the real account on one symbol; `signed_quantity` > 0 is long."""
+
+    symbol: Symbol
+    signed_quantity: Decimal
+    entry_price: Price
+    update_time_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class WalletState:
+    """The real account's purse in the settlement asset."""
+
+    asset: str
+    wallet_balance: Money
+    available_balance: Money
+    margin_balance: Money
+    initial_margin: Money
+    maintenance_margin: Money
+
+
+@dataclass(frozen=True, slots=True)
+class AccountMode:
+    """What decision 15 demands: `one_way` and `single_asset` and every used symbol on cross margin."""
+
+    one_way: bool
+    single_asset: bool
+    can_trade: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LeverageBracket:
+    """One maintenance bracket; rates are fractions, notionals and `cumulative` in quote asset."""
+
+    leverage_max: int
+    notional_floor: Decimal
+    notional_cap: Decimal
+    maintenance_rate: Decimal
+    cumulative: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class OrderEvent:
+    """A private order event. `fill` is set only for an execution with a trade id and a quantity above 0."""
+
+    report: OrderReport
+    fill: ExchangeFill | None
+    event_time_ms: int
+    transaction_time_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class AccountEvent:
+    """A private account event: changed positions and the wallet balance (None when not listed)."""
+
+    positions: tuple[ExchangePosition, ...]
+    wallet_balance: Money | None
+    balance_change: Money
+    reason: str
+    event_time_ms: int
+    transaction_time_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamGap:
+    """The stream was (re)connected; everything between the two times may be missing and must be queried."""
+
+    since_ms: int
+    until_ms: int
+
+
+UserEvent = OrderEvent | AccountEvent | StreamGap
+
+UserEventHandler = Callable[[UserEvent], Awaitable[None]]
+"""Called in order, one at a time; a StreamGap is handled completely before later live events are released."""
+
+
+class MarketData(Protocol):
+    """Public data. Streams are conflated per symbol: only the newest value is kept (decision 22)."""
+
+    async def symbols(self) -> Sequence[SymbolRules]:
+        """Return the rules of every perpetual that settles in the account's asset. Raises ExchangeError."""
+        ...
+
+    def rules(self) -> dict[Symbol, SymbolRules]:
+        """Return the rules as last read, without asking; a view that must not be changed."""
+        ...
+
+    async def klines(self, symbol: Symbol, interval: str, limit: int) -> Sequence[tuple[str | int, ...]]:
+        """Return candles, oldest first, as the venue's 12-element rows. Raises ExchangeError."""
+        ...
+
+    async def brackets(self) -> dict[Symbol, tuple[LeverageBracket, ...]]: ...
+
+    def subscribe(self, symbol: Symbol) -> None:
+        """Want mark price and book ticker of a symbol from now on; idempotent, returns at once."""
+        ...
+
+    def on_mark(self, handler: Callable[[MarkPrice], None]) -> None:
+        """Register the synchronous consumer of mark prices (the risk book)."""
+        ...
+
+    def on_book(self, handler: Callable[[BookTicker], None]) -> None: ...
+
+
+class Trading(Protocol):
+    """Orders. Takes only approved ones; never raises for an expected outcome."""
+
+    async def place(self, order: ApprovedOrder) -> PlaceOutcome: ...
+
+    async def cancel(self, symbol: Symbol, client_order_id: ClientOrderId) -> CancelOutcome: ...
+
+    async def query(self, symbol: Symbol, client_order_id: ClientOrderId) -> OrderReport | Absent:
+        """Return the order's state. Raises ExchangeError when the exchange cannot be asked."""
+        ...
+
+
+class AccountView(Protocol):
+    """The real account, by request. Every method raises ExchangeError when the exchange cannot be asked."""
+
+    async def server_time_ms(self) -> int: ...
+
+    async def epoch(self) -> str:
+        """Return the venue's epoch: constant on Binance, renewed when a simulator is reset (decision 3)."""
+        ...
+
+    async def mode(self) -> AccountMode: ...
+
+    async def positions(self) -> Sequence[ExchangePosition]:
+        """Return all non-zero net positions."""
+        ...
+
+    async def wallet(self) -> WalletState: ...
+
+    async def leverage(self, symbol: Symbol) -> int:
+        """Return the real leverage of the symbol, which PMS never changes."""
+        ...
+
+    async def open_orders(self) -> Sequence[OrderReport]: ...
+
+    async def order_fills(self, symbol: Symbol, order_id: ExchangeOrderId) -> Sequence[ExchangeFill]: ...
+
+    async def fills_since(self, symbol: Symbol, trade_id: TradeId) -> Sequence[ExchangeFill]:
+        """Return the account's executions on the symbol with a trade id above the given one, oldest first."""
+        ...
+
+
+class UserStream(Protocol):
+    """Private events. `run` owns key, socket and reconnects until cancelled."""
+
+    async def run(self, handler: UserEventHandler) -> None: ...

@@ -1,0 +1,56 @@
+"""Everything that can be set about one simulated exchange."""
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Request limits of the exchange; the defaults are Binance's (spec 1.6). Raise them for load tests."""
+
+    request_weight_1m: int = 2400
+    orders_10s: int = 300
+    orders_1m: int = 1200
+    socket_messages_1s: int = 10
+    socket_streams: int = 1024
+    socket_market_queue: int = 4096
+    socket_user_queue: int = 20_000
+    sockets: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Fees:
+    """Trading fees as fractions of the notional (0.0005 = 0.05 %), charged in USDT."""
+
+    maker: Decimal = Decimal("0.0002")
+    taker: Decimal = Decimal("0.0005")
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatorConfig:
+    """One simulated exchange.
+
+    `accounts` are (API key, secret, opening wallet in USDT); one already in the data file keeps its wallet.
+    `recordings` are replayed together in a loop at `speed` times real time; a symbol found in several is
+    taken from the first. `symbols` lists further symbols without a recording, priced by `set_quote`; with
+    neither, all reference symbols are listed. `data_path` None keeps everything in memory. `port` 0 takes a
+    free one. `admin_token` empty draws a random one. `order_fields_before_2026_06` adds avgPrice and cumQuote
+    to the answers of placing and cancelling.
+    """
+
+    data_path: Path | None = None
+    recordings: tuple[Path, ...] = ()
+    speed: float = 1.0
+    host: str = "127.0.0.1"
+    port: int = 0
+    accounts: tuple[tuple[str, str, Decimal], ...] = ()
+    symbols: tuple[str, ...] = ()
+    fees: Fees = field(default_factory=Fees)
+    limits: Limits = field(default_factory=Limits)
+    admin_token: str = ""
+    default_leverage: int = 20
+    order_fields_before_2026_06: bool = False
+    listen_key_ms: int = 60 * 60 * 1000
+    ping_seconds: float = 180.0
+    socket_seconds_max: float = 86_400.0

@@ -1,0 +1,57 @@
+"""What can go wrong inside the simulator, and how the exchange words its refusals."""
+
+from dataclasses import dataclass
+
+from pms.model.errors import PmsError
+
+
+class SimulatorError(PmsError):
+    """The simulator cannot start or go on: corrupt recording, unusable file, busy port. One clear line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A refusal with the exchange's own code and text (Binance spec section 3); `http` is the status."""
+
+    code: int
+    msg: str
+    http: int = 400
+
+
+def mandatory(name: str) -> Reject:
+    """Return -1102 for a parameter that is missing, empty or malformed."""
+    return Reject(-1102, f"Mandatory parameter '{name}' was not sent, was empty/null, or malformed.")
+
+
+INVALID_SYMBOL = Reject(-1121, "Invalid symbol.")
+UNKNOWN_ORDER = Reject(-2011, "Unknown order sent.")
+NO_SUCH_ORDER = Reject(-2013, "Order does not exist.")
+KEY_FORMAT = Reject(-2014, "API-key format invalid.", 401)
+KEY_INVALID = Reject(-2015, "Invalid API-key, IP, or permissions for action.", 401)
+SIGNATURE_INVALID = Reject(-1022, "Signature for this request is not valid.")
+OUTSIDE_WINDOW = Reject(-1021, "Timestamp for this request is outside of the recvWindow.")
+AHEAD_OF_SERVER = Reject(-1021, "Timestamp for this request was 1000ms ahead of the server's time.")
+PRECISION = Reject(-1111, "Precision is over the maximum defined for this asset.")
+REDUCE_ONLY = Reject(-2022, "ReduceOnly Order is rejected.")
+DUPLICATE_ID = Reject(-4116, "ClientOrderId is duplicated.")
+MARGIN = Reject(-2019, "Margin is insufficient.")
+MAX_POSITION = Reject(-2027, "Exceeded the maximum allowable position at current leverage.")
+MAX_ORDERS = Reject(-2025, "Reach max open order limit.")
+NO_COUNTERPARTY = Reject(-4131, "The counterparty's best price does not meet the PERCENT_PRICE filter limit.")
+ALGO_ENDPOINT = Reject(
+    -4120, "Order type not supported for this endpoint. Please use the Algo Order API endpoints instead."
+)
+FOK_KILLED = Reject(
+    -5021,
+    "Due to the order could not be filled immediately, the FOK order has been rejected. "
+    "The order will not be recorded in the order history",
+)
+WOULD_TAKE = Reject(
+    -5022,
+    "Due to the order could not be executed as maker, the Post Only order will be rejected. "
+    "The order will not be recorded in the order history",
+)
+POSITION_SIDE = Reject(-4061, "Order's position side does not match user's setting.")
+NO_LISTEN_KEY = Reject(
+    -1125, "This listenKey does not exist. Please use POST /fapi/v1/listenKey to recreate listenKey"
+)

@@ -1,0 +1,288 @@
+"""Builds one exchange from its configuration, starts it, stops it: the embedding interface."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Coroutine
+from decimal import Decimal
+
+import msgspec
+from aiohttp import web
+
+from pms.exchange.messages import ExchangeInfo, RateLimit
+from pms.model.clock import Clock
+from pms.simulator import recordings_index, replay
+from pms.simulator.committer import Committer
+from pms.simulator.config import Limits, SimulatorConfig
+from pms.simulator.core import Engine
+from pms.simulator.errors import SimulatorError
+from pms.simulator.feed import SLICE_SECONDS, Feed
+from pms.simulator.http_server import BODY_BYTES_MAX, RestServer
+from pms.simulator.hub import Hub
+from pms.simulator.rules import SymbolRules
+from pms.simulator.store import Store
+from pms.simulator.streams import StreamServer
+from pms.simulator.venue import Venue
+
+EXPIRY_SECONDS = 1.0
+STOP_SECONDS = 1.0
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now_ms(self) -> int:
+        """Return Unix milliseconds."""
+        return time.time_ns() // 1_000_000
+
+    def monotonic(self) -> float:
+        """Return monotonic seconds."""
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep on the running loop."""
+        await asyncio.sleep(seconds)
+
+
+class Simulator:
+    """A Binance-compatible USDⓈ-M exchange on one port. Use from one event loop only."""
+
+    def __init__(self, config: SimulatorConfig, clock: Clock | None = None) -> None:
+        self.config = config
+        self.clock: Clock = clock or SystemClock()
+        self.url = ""
+        self.ws_url = ""
+        self.admin_token = config.admin_token or secrets.token_urlsafe(24)
+        self._venue: Venue | None = None
+        self._store: Store | None = None
+        self._rest: RestServer | None = None
+        self._streams: StreamServer | None = None
+        self._runner: web.AppRunner | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failed: asyncio.Future[None] | None = None
+
+    # -- life
+
+    async def start(self) -> None:
+        """Open the file, read the recordings, serve. Raises `SimulatorError` with one clear line."""
+        self._failed = asyncio.get_running_loop().create_future()
+        try:
+            venue = await asyncio.get_running_loop().run_in_executor(None, self._build)
+            self._venue = venue
+            now_ms = self.clock.now_ms()
+            for key, secret, wallet in self.config.accounts:
+                venue.engine.open_account(key, secret, wallet, now_ms)
+            venue.feed.prime(now_ms)
+            self._spawn(venue.committer.run())
+            await venue.committer.settled()
+            await self._listen(venue)
+            self._spawn(self._play(venue))
+            self._spawn(self._expire(venue))
+        except BaseException:
+            await self.stop()
+            raise
+
+    def _build(self) -> Venue:
+        """Blocking part of the start: reference data, recordings, the stored exchange."""
+        config = self.config
+        if not config.speed > 0:
+            raise SimulatorError(f"The replay speed {config.speed} must be above zero.")
+        every = recordings_index.reference_info()
+        rules = recordings_index.reference_rules(every)
+        sources: list[replay.Source] = []
+        taken: set[str] = set()
+        for path in config.recordings:
+            source = replay.load(path, rules, taken)
+            sources.append(source)
+            taken.update(source.symbols)
+        listed = taken | set(config.symbols) or set(rules)
+        unknown = listed - set(rules)
+        if unknown:
+            names = ", ".join(sorted(unknown))
+            raise SimulatorError(f"The symbols {names} are not in the recorded exchangeInfo.")
+        rules = {symbol: rule for symbol, rule in rules.items() if symbol in listed}
+        store = self._store = Store(config.data_path)
+        engine = Engine(rules, config.fees, config.default_leverage)
+        engine.restore(store.load())
+        _check_symbols(engine, rules)
+        hub = Hub()
+        funding = recordings_index.reference_funding()
+        origin_ms = int(store.meta("origin_ms", str(self.clock.now_ms())))
+        feed = Feed(engine, hub, sources, funding, origin_ms, config.speed)
+        return Venue(
+            config=config,
+            clock=self.clock,
+            info=_info(every, listed, config.limits),
+            engine=engine,
+            feed=feed,
+            hub=hub,
+            committer=Committer(engine, store, hub.publish_private),
+            funding=funding,
+            epoch=store.epoch,
+            admin_token=self.admin_token,
+            draw_listen_key=lambda: secrets.token_hex(32),
+        )
+
+    async def _listen(self, venue: Venue) -> None:
+        rest = self._rest = RestServer(venue)
+        streams = self._streams = StreamServer(venue)
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            if request.headers.get("Upgrade", "").lower() == "websocket":
+                return await streams.handle(request)
+            return await rest.handle(request)
+
+        app = web.Application(client_max_size=BODY_BYTES_MAX)
+        app.router.add_route("*", "/{path:.*}", handle)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=STOP_SECONDS)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self.config.host, self.config.port, reuse_address=True)
+        try:
+            await site.start()
+        except OSError as error:
+            where = f"{self.config.host}:{self.config.port}"
+            advice = "Take another port, or stop the program that holds it."
+            raise SimulatorError(
+                f"The simulator cannot listen on {where}: {error.strerror}. {advice}"
+            ) from error
+        port = self._runner.addresses[0][1]
+        self.url, self.ws_url = f"http://{self.config.host}:{port}", f"ws://{self.config.host}:{port}"
+
+    async def stop(self) -> None:
+        """End all connections and tasks and close the file; safe to call twice."""
+        if self._streams is not None:
+            await self._streams.close()
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        if self._venue is not None:
+            self._venue.committer.close()
+            self._venue = None
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+        if self._failed is not None and not self._failed.done():
+            self._failed.set_result(None)
+
+    async def wait_failed(self) -> None:
+        """Return after `stop`; raise what ended one of the exchange's own tasks before that."""
+        if self._failed is not None:
+            await asyncio.shield(self._failed)
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None and self._failed is not None and not self._failed.done():
+            self._failed.set_exception(error)
+
+    async def _play(self, venue: Venue) -> None:
+        def advance() -> None:
+            venue.feed.advance(self.clock.now_ms())
+            venue.committer.touch()
+
+        await self._every(SLICE_SECONDS, advance)
+
+    async def _expire(self, venue: Venue) -> None:
+        def expire() -> None:
+            venue.engine.expire_listen_keys(self.clock.now_ms())
+            venue.committer.touch()
+
+        await self._every(EXPIRY_SECONDS, expire)
+
+    async def _every(self, seconds: float, action: Callable[[], None]) -> None:
+        while True:
+            await self.clock.sleep(seconds)
+            action()
+
+    # -- scripting, in process
+
+    @property
+    def venue(self) -> Venue:
+        """The running parts. Raises `SimulatorError` before `start` and after `stop`."""
+        if self._venue is None:
+            raise SimulatorError("The simulator is not running.")
+        return self._venue
+
+    @property
+    def epoch(self) -> str:
+        """Identity of the stored exchange."""
+        return self.venue.epoch
+
+    def set_quote(
+        self,
+        symbol: str,
+        bid: Decimal,
+        ask: Decimal,
+        bid_qty: Decimal = Decimal(1000),
+        ask_qty: Decimal = Decimal(1000),
+    ) -> None:
+        """Pin the best quote of a symbol (native name) until `release`; the mark follows to the mid."""
+        self.venue.feed.set_quote(symbol, bid, ask, bid_qty, ask_qty, self.clock.now_ms())
+        self.venue.committer.touch()
+
+    def set_mark(self, symbol: str, price: Decimal) -> None:
+        """Pin the mark price of a symbol until `release`."""
+        self.venue.feed.set_mark(symbol, price, self.clock.now_ms())
+
+    def release(self, symbol: str | None = None) -> None:
+        """Give a symbol (None: all) back to the replay."""
+        self.venue.feed.release(symbol)
+
+    def deposit(self, api_key: str, amount: Decimal) -> None:
+        """Move USDT into an account. Raises `SimulatorError` for an unknown key."""
+        account = self.venue.engine.account_by_key.get(api_key)
+        if account is None:
+            raise SimulatorError("There is no account with this API key.")
+        self.venue.engine.deposit(account, amount, self.clock.now_ms())
+        self.venue.committer.touch()
+
+    def fault(self, kind: str, count: int = 1, ms: int = 0) -> None:
+        """Arm a fault: drop_response_after_execute, http_503 or delay_ms, for the next `count` requests."""
+        self.venue.faults[kind] = [count, ms]
+
+    def statistics(self) -> dict[str, int]:
+        """Return counters of all parts, names prefixed by the part."""
+        if self._venue is None:
+            return {}
+        parts: dict[str, dict[str, int]] = {
+            "feed": self._venue.feed.statistics(),
+            "commit": {"groups": self._venue.committer.groups, "events": self._venue.committer.events},
+            "hub": {"published": self._venue.hub.published},
+            "rest": self._rest.statistics() if self._rest else {},
+            "streams": self._streams.statistics() if self._streams else {},
+        }
+        return {f"{part}_{name}": value for part, values in parts.items() for name, value in values.items()}
+
+
+def _check_symbols(engine: Engine, rules: dict[str, SymbolRules]) -> None:
+    used = {symbol for (_, symbol), position in engine.positions.items() if position.quantity}
+    missing = sorted((used | {s for s, book in engine.open_orders.items() if book}) - set(rules))
+    if missing:
+        raise SimulatorError(
+            f"The data file holds positions or orders in {', '.join(missing)}, which the chosen recordings "
+            "do not price. Add these recordings, or choose another data file."
+        )
+
+
+def _info(info: ExchangeInfo, listed: set[str], limits: Limits) -> ExchangeInfo:
+    return msgspec.structs.replace(
+        info,
+        symbols=[s for s in info.symbols if s.symbol in listed],
+        rate_limits=[
+            RateLimit("REQUEST_WEIGHT", "MINUTE", 1, limits.request_weight_1m),
+            RateLimit("ORDERS", "MINUTE", 1, limits.orders_1m),
+            RateLimit("ORDERS", "SECOND", 10, limits.orders_10s),
+        ],
+    )

@@ -1,0 +1,178 @@
+"""The records of the simulated exchange: accounts, positions, orders, trades, income, and the live market."""
+
+from __future__ import annotations
+
+from decimal import ROUND_HALF_UP, Decimal
+
+from msgspec import Struct, field
+
+ZERO = Decimal(0)
+MONEY = Decimal("0.00000001")
+OPEN = frozenset({"NEW", "PARTIALLY_FILLED"})
+
+
+def text(value: Decimal) -> str:
+    """Return the shortest plain notation: no exponent, no trailing zeros."""
+    return f"{value.normalize():f}" if value else "0"
+
+
+def money(value: Decimal) -> str:
+    """Return an amount with the exchange's eight decimals."""
+    return f"{value:.8f}" if value else "0.00000000"
+
+
+def round_money(value: Decimal) -> Decimal:
+    """Round an amount to eight decimals, half up, as fees and realized profit are."""
+    return value.quantize(MONEY, rounding=ROUND_HALF_UP)
+
+
+class Position(Struct):
+    """A one-way position. `cost` is the signed exact Σ price × quantity of what is held; entry is derived."""
+
+    account_id: int
+    symbol: str
+    quantity: Decimal = ZERO
+    cost: Decimal = ZERO
+    realized: Decimal = ZERO
+    updated_ms: int = 0
+
+    @property
+    def entry(self) -> Decimal:
+        """Average entry price, zero when flat."""
+        return self.cost / self.quantity if self.quantity else ZERO
+
+    def unrealized(self, mark: Decimal) -> Decimal:
+        """Return the unrealized profit in USDT at a mark price."""
+        return self.quantity * mark - self.cost
+
+    def apply(self, signed_quantity: Decimal, price: Decimal) -> Decimal:
+        """Book a fill and return its realized profit (before fee), rounded to eight decimals.
+
+        The rounding stays in `cost`, so that Σ realized − cost moves by exactly −quantity × price.
+        """
+        traded = signed_quantity * price
+        opposite = signed_quantity * self.quantity < 0
+        closing = min(abs(signed_quantity), abs(self.quantity)) if opposite else ZERO
+        realized = ZERO
+        if closing:
+            share = self.cost if closing == abs(self.quantity) else self.cost * closing / abs(self.quantity)
+            closed_value = closing * price * (1 if self.quantity > 0 else -1)
+            realized = closed_value - share
+            if closing != abs(self.quantity):
+                realized = round_money(realized)
+        self.quantity += signed_quantity
+        self.cost = self.cost + traded + realized
+        if not self.quantity:
+            self.cost = ZERO
+        self.realized += realized
+        return realized
+
+
+class Order(Struct):
+    """One order, from acceptance on. Quantities in base asset; `cum_quote` is Σ price × quantity traded."""
+
+    order_id: int
+    account_id: int
+    symbol: str
+    client_order_id: str
+    side: str
+    type: str
+    time_in_force: str
+    price: Decimal
+    quantity: Decimal
+    created_ms: int
+    updated_ms: int
+    reduce_only: bool = False
+    executed: Decimal = ZERO
+    cum_quote: Decimal = ZERO
+    status: str = "NEW"
+    stp_mode: str = "EXPIRE_MAKER"
+    price_match: str = "NONE"
+    good_till_ms: int = 0
+    expiry_reason: str = "0"
+
+    @property
+    def remaining(self) -> Decimal:
+        """Quantity not yet executed."""
+        return self.quantity - self.executed
+
+    @property
+    def is_open(self) -> bool:
+        """True while the order rests on the book."""
+        return self.status in OPEN
+
+    @property
+    def sign(self) -> int:
+        """+1 buy, −1 sell."""
+        return 1 if self.side == "BUY" else -1
+
+    @property
+    def average_price(self) -> Decimal:
+        """Average of its fills, zero without any."""
+        return self.cum_quote / self.executed if self.executed else ZERO
+
+
+class Trade(Struct, frozen=True):
+    """One fill of ours. `trade_id` is unique for a symbol over all accounts."""
+
+    trade_id: int
+    account_id: int
+    symbol: str
+    order_id: int
+    side: str
+    price: Decimal
+    quantity: Decimal
+    realized: Decimal
+    commission: Decimal
+    maker: bool
+    time_ms: int
+
+
+class Income(Struct, frozen=True):
+    """One line of the account's money history."""
+
+    income_id: int
+    account_id: int
+    symbol: str
+    income_type: str
+    amount: Decimal
+    time_ms: int
+    info: str = ""
+    trade_id: str = ""
+
+
+class Account(Struct):
+    """One exchange account with one API key. `wallet` in USDT."""
+
+    account_id: int
+    api_key: str
+    secret: str
+    wallet: Decimal = ZERO
+    listen_key: str = ""
+    listen_key_expires_ms: int = 0
+    leverage: dict[str, int] = field(default_factory=dict)
+    margin_type: dict[str, str] = field(default_factory=dict)
+    updated_ms: int = 0
+
+
+class Market(Struct):
+    """The live prices of one symbol, as the replay or a script last set them."""
+
+    symbol: str
+    bid: Decimal = ZERO
+    bid_quantity: Decimal = ZERO
+    ask: Decimal = ZERO
+    ask_quantity: Decimal = ZERO
+    mark: Decimal = ZERO
+    update_id: int = 0
+    time_ms: int = 0
+
+    @property
+    def live(self) -> bool:
+        """True once a quote has arrived."""
+        return self.bid > 0 and self.ask > 0
+
+    @property
+    def mid(self) -> Decimal:
+        """Middle of the quote."""
+        return (self.bid + self.ask) / 2

@@ -1,0 +1,155 @@
+"""The exchange's memory on disk: one SQLite file, committed before anything is emitted (decision 25).
+
+Rows are JSON bodies under their keys: the file is read once at start and written to afterwards, never
+queried while trading. `write` is called from one worker thread while trading; nothing else is then.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from pms.simulator.core import CLOSED_ORDERS_KEPT, INCOME_KEPT, TRADES_KEPT, Changes
+from pms.simulator.errors import SimulatorError
+from pms.simulator.state import Account, Income, Order, Position, Trade
+
+SCHEMA_VERSION = 1
+SCHEMA = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE accounts (account_id INTEGER PRIMARY KEY, body BLOB NOT NULL);
+CREATE TABLE positions (account_id INTEGER NOT NULL, symbol TEXT NOT NULL, body BLOB NOT NULL,
+                        PRIMARY KEY (account_id, symbol)) WITHOUT ROWID;
+CREATE TABLE orders (order_id INTEGER PRIMARY KEY, is_open INTEGER NOT NULL, body BLOB NOT NULL);
+CREATE INDEX orders_open ON orders (is_open) WHERE is_open = 1;
+CREATE TABLE trades (row_id INTEGER PRIMARY KEY, symbol TEXT NOT NULL, trade_id INTEGER NOT NULL,
+                     body BLOB NOT NULL, UNIQUE (symbol, trade_id));
+CREATE TABLE income (income_id INTEGER PRIMARY KEY, body BLOB NOT NULL);
+"""
+
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """One commit group, encoded on the event loop so that the worker thread touches no live object."""
+
+    accounts: list[tuple[int, bytes]]
+    positions: list[tuple[int, str, bytes]]
+    orders: list[tuple[int, int, bytes]]
+    trades: list[tuple[str, int, bytes]]
+    income: list[tuple[int, bytes]]
+
+
+def rows_of(changes: Changes) -> Rows:
+    """Encode the changed records."""
+    return Rows(
+        accounts=[(a.account_id, _encode(a)) for a in changes.accounts.values()],
+        positions=[(p.account_id, p.symbol, _encode(p)) for p in changes.positions.values()],
+        orders=[(o.order_id, int(o.is_open), _encode(o)) for o in changes.orders.values()],
+        trades=[(t.symbol, t.trade_id, _encode(t)) for t in changes.trades],
+        income=[(i.income_id, _encode(i)) for i in changes.income],
+    )
+
+
+class Store:
+    """The SQLite file of one simulated exchange; with path None, a private in-memory database."""
+
+    def __init__(self, path: Path | None) -> None:
+        """Open or create the file. Raises `SimulatorError` when it cannot be used."""
+        self.path = path
+        self.commits = 0
+        try:
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(
+                path or ":memory:", isolation_level=None, check_same_thread=False, timeout=2.0
+            )
+            self._prepare()
+        except (sqlite3.Error, OSError) as error:
+            raise SimulatorError(
+                f"The simulator's data file {path} cannot be used ({error}). If another exchange runs on "
+                "it, stop that one; else choose another folder, or move the file away to start empty."
+            ) from error
+
+    def _prepare(self) -> None:
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=FULL")
+        self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if version > SCHEMA_VERSION:
+            raise sqlite3.DatabaseError(f"schema {version} is newer than this program's {SCHEMA_VERSION}")
+        self._db.execute("BEGIN IMMEDIATE")
+        if version == 0:
+            for statement in SCHEMA.split(";"):
+                if statement.strip():
+                    self._db.execute(statement)
+            self._db.execute("INSERT INTO meta VALUES ('epoch', ?)", (secrets.token_hex(8),))
+            self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+        else:
+            result = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if result != "ok":
+                raise sqlite3.DatabaseError(result)
+        self._db.execute("COMMIT")
+
+    @property
+    def epoch(self) -> str:
+        """Random id drawn when the file was created: another epoch is another exchange."""
+        return self.meta("epoch")
+
+    def meta(self, name: str, default: str = "") -> str:
+        """Return a stored setting; a missing one is stored with its default first."""
+        row = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        if row is None:
+            self._db.execute("INSERT INTO meta VALUES (?, ?)", (name, default))
+            return default
+        return str(row[0])
+
+    def load(self) -> Iterator[Struct]:
+        """Yield every remembered record, parents first, oldest first. Raises `SimulatorError`."""
+        sources: tuple[tuple[type[Struct], str], ...] = (
+            (Account, "SELECT body FROM accounts ORDER BY account_id"),
+            (Position, "SELECT body FROM positions ORDER BY account_id, symbol"),
+            (Order, "SELECT body FROM orders WHERE is_open = 1 ORDER BY order_id"),
+            (Order, _last("orders", "order_id", CLOSED_ORDERS_KEPT, "WHERE is_open = 0")),
+            (Trade, _last("trades", "row_id", TRADES_KEPT)),
+            (Income, _last("income", "income_id", INCOME_KEPT)),
+        )
+        for kind, query in sources:
+            decoder = msgspec.json.Decoder(kind)
+            try:
+                for (body,) in self._db.execute(query):
+                    yield decoder.decode(body)
+            except (msgspec.DecodeError, sqlite3.Error) as error:
+                raise SimulatorError(
+                    f"The simulator's data file {self.path} has an unreadable {kind.__name__} row ({error}). "
+                    "Restore it from a copy, or move it away to start an empty exchange."
+                ) from error
+
+    def write(self, rows: Rows) -> None:
+        """Commit one group durably. Raises `SimulatorError`; the exchange must then stop, not answer."""
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.executemany("INSERT OR REPLACE INTO accounts VALUES (?, ?)", rows.accounts)
+            self._db.executemany("INSERT OR REPLACE INTO positions VALUES (?, ?, ?)", rows.positions)
+            self._db.executemany("INSERT OR REPLACE INTO orders VALUES (?, ?, ?)", rows.orders)
+            self._db.executemany("INSERT INTO trades (symbol, trade_id, body) VALUES (?, ?, ?)", rows.trades)
+            self._db.executemany("INSERT INTO income VALUES (?, ?)", rows.income)
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise SimulatorError(f"The simulator cannot write its data file {self.path}: {error}.") from error
+        self.commits += 1
+
+    def close(self) -> None:
+        """Close the file; what was committed is safe without this too."""
+        self._db.close()
+
+
+def _last(table: str, key: str, count: int, where: str = "") -> str:
+    newest = f"SELECT {key}, body FROM {table} {where} ORDER BY {key} DESC LIMIT {count}"  # noqa: S608
+    return f"SELECT body FROM ({newest}) ORDER BY {key}"  # noqa: S608

@@ -1,0 +1,1 @@
+"""Small equivalents of incumbent containers that golden vectors describe and the product does not use."""

@@ -1,0 +1,303 @@
+"""What the ledger offers: the operations that move money, their results, and the commit that everybody hears of.
+
+Invariants kept by every operation (design, "Invariants"): one transaction for each commit group, acknowledged after
+commit; balance >= 0 with the clamped part owed; conservation; each exchange fill booked once; at most one open position
+for a (sub-account, symbol). No operation awaits the network. After a cancelled or failed call the book equals the database.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from typing import Protocol
+
+from pms.model.account import AccountStatus, LiquidationMode, Position, PositionSide, RiskRules, SubAccount
+from pms.model.event import DurableEvent, JsonValue
+from pms.model.fill import ExchangeFill, FillKey
+from pms.model.ids import (
+    ClientOrderId,
+    ExchangeAccountId,
+    ExchangeOrderId,
+    Fence,
+    PendingOrderId,
+    PositionId,
+    SubAccountId,
+    TradeExecutionId,
+    TradeId,
+    UserId,
+)
+from pms.model.money import Money, Price, Quantity
+from pms.model.order import ExchangeOrderStatus, JournalOrder, OrderCode, OrderSide, OrderType, TimeInForce
+from pms.model.symbol import Symbol
+
+LiquidationPriceOf = Callable[[PositionSide, Decimal, Decimal, Decimal, Decimal, Decimal], Decimal]
+"""(side, entry, cash, notional, maintenance rate, threshold) -> static liquidation price (ledger spec 3.4)."""
+
+
+class HouseLineKind(StrEnum):
+    """Why the house's cash or position changed; one line for each reason (decision 6)."""
+
+    CAPITAL = "CAPITAL"
+    TRANSFER = "TRANSFER"
+    FILL = "FILL"
+    SUSPENSE = "SUSPENSE"
+    LATE_FILL = "LATE_FILL"
+    TAKEOVER = "TAKEOVER"
+    DUST = "DUST"
+    INSURANCE = "INSURANCE"
+    ROUNDING = "ROUNDING"
+    NETTING_DIFFERENCE = "NETTING_DIFFERENCE"
+    OPENING_DIFFERENCE = "OPENING_DIFFERENCE"
+    WRITE_OFF = "WRITE_OFF"
+    FUNDING = "FUNDING"
+
+
+@dataclass(frozen=True, slots=True)
+class NewIntent:
+    """An order about to be sent. `sequence` comes from `Ledger.allocate_sequence`, the id is derived from it."""
+
+    sequence: int
+    client_order_id: ClientOrderId
+    sub_account_id: SubAccountId | None
+    symbol: Symbol
+    side: OrderSide
+    type: OrderType
+    time_in_force: TimeInForce
+    quantity: Quantity
+    price: Price | None
+    leverage: Decimal
+    reduce_only: bool
+    reduce_only_wire: bool
+    code: OrderCode
+    action: str
+    origin: str
+    position_id: PositionId | None = None
+    babysitter_excluded: bool = True
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TradeRow:
+    """A `trade_executions` row as written (ledger spec 1.2); `side` BUY or SELL, `realized_pnl` None on opens."""
+
+    id: TradeExecutionId
+    sub_account_id: SubAccountId
+    position_id: PositionId | None
+    exchange_order_id: ExchangeOrderId | None
+    client_order_id: ClientOrderId | None
+    symbol: Symbol
+    side: OrderSide
+    type: OrderType
+    price: Price
+    quantity: Quantity
+    notional: Money
+    fee: Money
+    realized_pnl: Money | None
+    action: str
+    origin_type: str
+    status: str
+    signature: str
+    timestamp_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class HousePosition:
+    """Net house holding of a symbol: signed quantity and signed cost (Σ signed quantity x price)."""
+
+    symbol: Symbol
+    signed_quantity: Decimal
+    signed_cost: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """Everything that one operation changed, handed to listeners after the commit, in commit order.
+
+    `positions` holds the new state of each changed position, closed ones included (status not OPEN). `orders`
+    likewise. `expected_net` maps each changed symbol to Σ virtual + house after the commit.
+    """
+
+    accounts: tuple[SubAccount, ...] = ()
+    positions: tuple[Position, ...] = ()
+    orders: tuple[JournalOrder, ...] = ()
+    trades: tuple[TradeRow, ...] = ()
+    house: tuple[HousePosition, ...] = ()
+    expected_net: Mapping[Symbol, Decimal] | None = None
+    events: tuple[DurableEvent, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BookedFill:
+    """Result of booking. `duplicate` True: the fill was already in the ledger and nothing changed."""
+
+    duplicate: bool
+    committed: Committed
+
+
+@dataclass(frozen=True, slots=True)
+class NewAccount:
+    """A sub-account to create; it opens at 0 and receives `initial_balance` as a DEPOSIT from the house."""
+
+    name: str
+    user_id: UserId | None
+    initial_balance: Money
+    type: str = "USER"
+    liquidation_mode: LiquidationMode = LiquidationMode.ADL_30
+    maintenance_rate: Decimal = Decimal("0.005")
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who asked, for the audit of actions: a user id or `system`, and the way (`jwt`, `key`, `cli`, `system`)."""
+
+    id: str
+    via: str
+
+
+CommitListener = Callable[[Committed], None]
+"""Synchronous, called on the event loop after commit and before the awaiting caller resumes."""
+
+
+class Ledger(Protocol):
+    """The single writer of money. All methods are for the event loop's thread."""
+
+    # --- identity, lease, sequences -------------------------------------------------------------------------
+    exchange_account_id: ExchangeAccountId
+    fence: Fence
+
+    def allocate_sequence(self) -> int:
+        """Return the next journal sequence; never repeats within a fence, gaps are allowed."""
+        ...
+
+    async def take_lease(self, owner: str, duration_ms: int) -> Fence:
+        """Take or renew the engine lease and return its fence. Raises LeaseHeldError naming the holder."""
+        ...
+
+    async def release_lease(self) -> None: ...
+
+    def on_commit(self, listener: CommitListener) -> None: ...
+
+    # --- the book, as committed -----------------------------------------------------------------------------
+    def account(self, sub_account_id: SubAccountId) -> SubAccount | None: ...
+    def accounts(self) -> Sequence[SubAccount]: ...
+    def rules(self, sub_account_id: SubAccountId) -> RiskRules: ...
+    def position(self, position_id: PositionId) -> Position | None:
+        """Return an open position by id; None when it is unknown or no longer open."""
+        ...
+
+    def open_position(self, sub_account_id: SubAccountId, symbol: Symbol) -> Position | None: ...
+    def open_positions(self) -> Sequence[Position]: ...
+    def order(self, client_order_id: ClientOrderId) -> JournalOrder | None:
+        """Return a journal order that is not terminal."""
+        ...
+
+    def order_by_pending(self, pending_order_id: PendingOrderId) -> JournalOrder | None: ...
+    def open_orders(self) -> Sequence[JournalOrder]:
+        """Return every order that is not terminal, by sequence."""
+        ...
+
+    def expected_net(self, symbol: Symbol) -> Decimal:
+        """Return Σ signed virtual + house quantity of a symbol."""
+        ...
+
+    def house_positions(self) -> Sequence[HousePosition]: ...
+    def house_cash(self) -> Money: ...
+    def last_trade_id(self, symbol: Symbol) -> TradeId:
+        """Return the trade id up to which the symbol's executions are known without a gap: the highest that came
+        by the stream or by gap filling. Single orders that were asked for do not move it."""
+        ...
+
+    def is_booked(self, fill: ExchangeFill) -> bool:
+        """True when the execution is known to be booked, as far as memory reaches back."""
+        ...
+
+    def adopted_epoch(self) -> str | None:
+        """Return the exchange epoch whose wallet was adopted, None before the first adoption."""
+        ...
+
+    def adopted_at_ms(self) -> int:
+        """Return when the wallet of that epoch was adopted; executions before that are not ours to book."""
+        ...
+
+    def fill_symbols(self) -> Sequence[Symbol]:
+        """Return every symbol that ever had a fill or an intent: where gap filling must look."""
+        ...
+
+    # --- orders ---------------------------------------------------------------------------------------------
+    async def record_intent(self, intent: NewIntent) -> JournalOrder:
+        """Journal an order before it is sent (decision 2)."""
+        ...
+
+    async def record_acknowledged(
+        self, client_order_id: ClientOrderId, exchange_order_id: ExchangeOrderId
+    ) -> JournalOrder | None:
+        """Note the exchange's id; a LIMIT order gets its `pending_orders` row and `order_placed`. Idempotent."""
+        ...
+
+    async def record_unknown(
+        self, client_order_id: ClientOrderId, timestamp_ms: int, recv_window_ms: int
+    ) -> None: ...
+
+    async def record_rejected(self, client_order_id: ClientOrderId, code: str, message: str) -> None: ...
+
+    async def record_not_executed(self, client_order_id: ClientOrderId, reason: str) -> None: ...
+
+    async def record_terminal(
+        self, client_order_id: ClientOrderId, status: ExchangeOrderStatus, executed_quantity: Quantity
+    ) -> JournalOrder | None:
+        """Note that the exchange calls the order terminal. It ends here only when Σ booked equals what executed;
+        until then its state is FINISHING, and the booking of the last fill ends it (decision 2)."""
+        ...
+
+    # --- money ----------------------------------------------------------------------------------------------
+    async def book_fill(self, fill: ExchangeFill, fee: Money) -> BookedFill:
+        """Book one exchange execution with all its effects, exactly once (decisions 1, 3, 16, 17).
+
+        `fee` is the commission in the account's asset. Own order of a sub-account: reduce, then open (unless
+        reduce-only: the surplus goes to the house as LATE_FILL). Frozen accounts book all the same; a LIQUIDATED
+        account's fill is transferred to the house. House order or foreign client order id: house suspense, and a
+        foreign fill is allocated at once to the holders of the reduced side at its own price and fee (decision 11).
+        """
+        ...
+
+    def fill_key(self, fill: ExchangeFill) -> FillKey: ...
+
+    async def create_account(self, account: NewAccount, actor: Actor) -> SubAccount: ...
+    async def deposit(self, sub_account_id: SubAccountId, amount: Money, actor: Actor) -> SubAccount:
+        """Move `amount` > 0 from the house to the account; repays what is owed first. Reason DEPOSIT."""
+        ...
+
+    async def withdraw(self, sub_account_id: SubAccountId, amount: Money, actor: Actor) -> SubAccount:
+        """Move `amount` > 0 from the account to the house. Raises InsufficientBalance beyond balance - owed."""
+        ...
+
+    async def set_status(
+        self, sub_account_id: SubAccountId, status: AccountStatus, actor: Actor
+    ) -> SubAccount: ...
+    async def set_liquidation_mode(
+        self, sub_account_id: SubAccountId, mode: LiquidationMode, actor: Actor
+    ) -> SubAccount: ...
+    async def rename(self, sub_account_id: SubAccountId, name: str, actor: Actor) -> SubAccount: ...
+    async def set_rules(
+        self, sub_account_id: SubAccountId | None, rules: RiskRules, actor: Actor
+    ) -> None: ...
+    async def mark_liquidated(self, sub_account_id: SubAccountId) -> SubAccount:
+        """Set LIQUIDATED. Raises InvariantError while a row or an order of the account is open (decision 21)."""
+        ...
+
+    async def emit(
+        self, sub_account_id: SubAccountId, type: str, data: Mapping[str, JsonValue]
+    ) -> DurableEvent:
+        """Write a durable event that no money movement carries (`full_liquidation`, ...)."""
+        ...
+
+    async def adopt_wallet(self, wallet_balance: Money, epoch: str) -> None:
+        """Record the real account's wallet as house capital, once for each epoch; a later difference between the
+        wallet and the ledger's expectation is a house line OPENING_DIFFERENCE above 1e-6, never absorbed."""
+        ...
+
+    async def update_liquidation_prices(self, prices: Mapping[PositionId, Price]) -> None:
+        """Store dynamic liquidation prices (relative change above 1e-4 only, spec H40)."""
+        ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,214 @@
+"""The ledger in memory: committed state at the bottom, and uncommitted layers that are merged or thrown away.
+
+Invariant: after every success and every failure the bottom layer equals the database. Planners write into a layer;
+a failed commit drops the layer, so nothing has to be undone.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Generic, TypeVar
+
+from pms.ledger.api import HouseLineKind, HousePosition
+from pms.model.account import Position, RiskRules, SubAccount
+from pms.model.fill import FillKey
+from pms.model.ids import ClientOrderId, PendingOrderId, PositionId, SubAccountId
+from pms.model.money import ZERO
+from pms.model.order import ExchangeOrderStatus, JournalOrder
+from pms.model.symbol import Symbol
+
+RECENT_FILL_KEYS_MAX = 20_000
+RECENT_ORDERS_MAX = 10_000
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRecord:
+    """A journal order with what the model does not carry: Σ price x booked quantity, and the exchange's last word."""
+
+    order: JournalOrder
+    booked_notional: Decimal = ZERO
+    final_status: ExchangeOrderStatus | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeMirror:
+    """The exchange's position of a symbol as its fills imply it (average cost), and the highest trade id booked.
+
+    With it the wallet is derived: Σ(cash - signed cost) of everybody + Σ signed cost of the mirror (decision 7).
+    """
+
+    symbol: Symbol
+    signed_quantity: Decimal
+    signed_cost: Decimal
+    last_trade_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRecord:
+    """A sub-account with the revision of its exact row and the sequence of its last durable event."""
+
+    account: SubAccount
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class RulesRecord:
+    """A `risk_rules` row."""
+
+    row_id: str
+    rules: RiskRules
+
+
+class Overlay(Generic[_K, _V]):
+    """A mapping above another one: writes stay here until merged; None marks a deleted key."""
+
+    __slots__ = ("_base", "_data")
+
+    def __init__(self, base: "Overlay[_K, _V] | None" = None) -> None:
+        self._base = base
+        self._data: dict[_K, _V | None] = {}
+
+    def get(self, key: _K) -> _V | None:
+        layer: Overlay[_K, _V] | None = self
+        while layer is not None:
+            if key in layer._data:
+                return layer._data[key]
+            layer = layer._base
+        return None
+
+    def set(self, key: _K, value: _V | None) -> None:
+        if value is None and self._base is None:
+            self._data.pop(key, None)
+        else:
+            self._data[key] = value
+
+    def merge(self) -> None:
+        """Move every change into the layer below."""
+        if self._base is not None:
+            for key, value in self._data.items():
+                self._base.set(key, value)
+            self._data.clear()
+
+    def trim(self, count_max: int) -> None:
+        """Drop the oldest entries beyond `count_max` (bottom layer only)."""
+        while len(self._data) > count_max:
+            del self._data[next(iter(self._data))]
+
+    def values(self) -> Iterator[_V]:
+        """Return every value, seen through all layers."""
+        return (value for value in self.flat().values() if value is not None)
+
+    def flat(self) -> Mapping[_K, _V | None]:
+        """Return one mapping of all layers; cheap at the bottom."""
+        if self._base is None:
+            return self._data
+        return {**self._base.flat(), **self._data}
+
+    def changed(self) -> Iterator[tuple[_K, _V | None]]:
+        """Return what this layer changed."""
+        return iter(self._data.items())
+
+
+class Book:
+    """All ledger state that decisions need. `Book(base)` is a layer over `base`."""
+
+    def __init__(self, base: "Book | None" = None) -> None:
+        self.accounts: Overlay[SubAccountId, AccountRecord] = Overlay(
+            base.accounts if base is not None else None
+        )
+        self.rules: Overlay[SubAccountId | None, RulesRecord] = Overlay(
+            base.rules if base is not None else None
+        )
+        self.positions: Overlay[PositionId, Position] = Overlay(base.positions if base is not None else None)
+        self.open_index: Overlay[tuple[SubAccountId, Symbol], PositionId] = Overlay(
+            base.open_index if base is not None else None
+        )
+        self.orders: Overlay[ClientOrderId, OrderRecord] = Overlay(base.orders if base is not None else None)
+        self.pending_index: Overlay[PendingOrderId, ClientOrderId] = Overlay(
+            base.pending_index if base is not None else None
+        )
+        self.virtual_net: Overlay[Symbol, Decimal] = Overlay(base.virtual_net if base is not None else None)
+        self.house: Overlay[Symbol, HousePosition] = Overlay(base.house if base is not None else None)
+        self.house_cash: Overlay[HouseLineKind, Decimal] = Overlay(
+            base.house_cash if base is not None else None
+        )
+        self.mirror: Overlay[Symbol, ExchangeMirror] = Overlay(base.mirror if base is not None else None)
+        self.owed_rows: Overlay[SubAccountId, bool] = Overlay(base.owed_rows if base is not None else None)
+        self.fill_keys: Overlay[FillKey, bool] = Overlay(base.fill_keys if base is not None else None)
+        self.ended: Overlay[ClientOrderId, OrderRecord] = Overlay(base.ended if base is not None else None)
+        self.event_sequence: Overlay[SubAccountId, int] = Overlay(
+            base.event_sequence if base is not None else None
+        )
+        self.epoch: str = base.epoch if base else ""
+        self.event_epoch: str = base.event_epoch if base else ""
+        self.registered_at_ms: int = base.registered_at_ms if base else 0
+        self.wallet_adopted: Decimal | None = base.wallet_adopted if base else None
+        self.link: int = base.link if base else 0
+        self.link_hash: str = base.link_hash if base else ""
+        self._base = base
+
+    def merge(self) -> None:
+        """Make this layer's state the state of the layer below."""
+        base = self._base
+        if base is None:
+            return
+        self.accounts.merge()
+        self.rules.merge()
+        self.positions.merge()
+        self.open_index.merge()
+        self.orders.merge()
+        self.pending_index.merge()
+        self.virtual_net.merge()
+        self.house.merge()
+        self.house_cash.merge()
+        self.mirror.merge()
+        self.owed_rows.merge()
+        self.fill_keys.merge()
+        self.ended.merge()
+        self.event_sequence.merge()
+        base.epoch, base.wallet_adopted = self.epoch, self.wallet_adopted
+        base.event_epoch, base.registered_at_ms = self.event_epoch, self.registered_at_ms
+        base.link, base.link_hash = self.link, self.link_hash
+
+    def trim(self) -> None:
+        """Forget the oldest fill keys and ended orders beyond their bounds; the database still knows them."""
+        self.fill_keys.trim(RECENT_FILL_KEYS_MAX)
+        self.ended.trim(RECENT_ORDERS_MAX)
+
+    # --- questions ------------------------------------------------------------------------------------------
+    def account(self, account_id: SubAccountId) -> SubAccount | None:
+        record = self.accounts.get(account_id)
+        return None if record is None else record.account
+
+    def find_order(self, client_order_id: ClientOrderId) -> OrderRecord | None:
+        """Return an order that is live or ended recently; older ended ones only the database knows."""
+        return self.orders.get(client_order_id) or self.ended.get(client_order_id)
+
+    def open_position(self, account_id: SubAccountId, symbol: Symbol) -> Position | None:
+        position_id = self.open_index.get((account_id, symbol))
+        return None if position_id is None else self.positions.get(position_id)
+
+    def rules_of(self, account_id: SubAccountId) -> RiskRules:
+        """Return the account's rules, else the global row's, else the defaults (ledger spec 4.1)."""
+        record = self.rules.get(account_id) or self.rules.get(None)
+        return RiskRules() if record is None else record.rules
+
+    def house_position(self, symbol: Symbol) -> HousePosition:
+        return self.house.get(symbol) or HousePosition(symbol, ZERO, ZERO)
+
+    def house_cash_total(self) -> Decimal:
+        return sum(self.house_cash.values(), ZERO)
+
+    def expected_net(self, symbol: Symbol) -> Decimal:
+        """Return Σ signed virtual + house quantity (decision 9)."""
+        return (self.virtual_net.get(symbol) or ZERO) + self.house_position(symbol).signed_quantity
+
+    def derived_wallet(self) -> Decimal:
+        """Return the wallet balance that the exchange must show if every fill, fee and transfer is booked."""
+        total = self.house_cash_total() - sum((house.signed_cost for house in self.house.values()), ZERO)
+        total += sum((record.account.cash for record in self.accounts.values()), ZERO)
+        total -= sum((position.cost * position.side.sign for position in self.positions.values()), ZERO)
+        return total + sum((mirror.signed_cost for mirror in self.mirror.values()), ZERO)

@@ -1,0 +1,1 @@
+"""Alembic migrations: create what is missing, change nothing that the incumbent made."""

@@ -1,0 +1,84 @@
+"""The house and the real wallet: capital at adoption, a new epoch of the exchange, liquidation prices."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from decimal import Decimal
+
+from pms.ledger.api import HouseLineKind
+from pms.ledger.book import ExchangeMirror
+from pms.ledger.errors import InvalidAmountError
+from pms.ledger.plan import Plan
+from pms.model.ids import PositionId
+from pms.model.money import ZERO, Money, Price, round_cost
+
+WALLET_TOLERANCE = Decimal("1e-6")
+LIQUIDATION_PRICE_CHANGE_MIN = Decimal("1e-4")
+"""Relative (spec H40): smaller moves are not worth a write."""
+
+
+def adopt_wallet(plan: Plan, wallet: Money, epoch: str) -> None:
+    """Record the wallet as house capital once for each epoch; a later difference to what the ledger expects becomes
+    a line of its own kind, never part of anything else (decision 7)."""
+    if not wallet.is_finite():
+        raise InvalidAmountError(f"the wallet balance must be finite, was {wallet}")
+    wallet = Money(round_cost(wallet))
+    book = plan.book
+    first = book.wallet_adopted is None
+    if not first and epoch != book.epoch:
+        _leave_epoch(plan)
+        first = True
+    difference = wallet - book.derived_wallet()
+    if first:
+        if difference:
+            _capital(plan, HouseLineKind.CAPITAL, difference, epoch)
+        book.epoch, book.wallet_adopted = epoch, wallet
+        plan.update(
+            "pms_exchange_accounts",
+            (plan.ours,),
+            {"epoch": epoch, "wallet_adopted": wallet, "updated_at": plan.now_ms},
+        )
+    elif abs(difference) > WALLET_TOLERANCE:
+        _capital(plan, HouseLineKind.OPENING_DIFFERENCE, difference, epoch)
+
+
+def _capital(plan: Plan, kind: HouseLineKind, amount: Decimal, epoch: str) -> None:
+    plan.house_line(kind, cash=amount, reference=f"epoch {epoch}")
+    plan.line("EXCHANGE_WALLET", amount, detail=kind)
+    plan.post(kind.value, f"epoch {epoch}")
+
+
+def _leave_epoch(plan: Plan) -> None:
+    """The exchange started anew: its positions are gone. Virtual ones stay; the house takes the opposite of their net
+    as NETTING_DIFFERENCE, at their own cost, so that the identities hold from the first moment of the new epoch."""
+    for mirror in list(plan.book.mirror.values()):
+        net = plan.book.expected_net(mirror.symbol)
+        if net or mirror.signed_cost:
+            plan.house_line(
+                HouseLineKind.NETTING_DIFFERENCE,
+                symbol=mirror.symbol,
+                signed_quantity=-net,
+                signed_cost=-mirror.signed_cost,
+                reference="epoch ended",
+            )
+            plan.line("EXCHANGE_WALLET", mirror.signed_cost, symbol=mirror.symbol, detail="epoch ended")
+        plan.book.mirror.set(mirror.symbol, ExchangeMirror(mirror.symbol, ZERO, ZERO, 0))
+        plan.update(
+            "pms_exchange_positions",
+            (plan.ours, mirror.symbol),
+            {"signed_quantity": ZERO, "signed_cost": ZERO, "last_trade_id": 0},
+        )
+    plan.post("EPOCH", None)
+
+
+def update_liquidation_prices(plan: Plan, prices: Mapping[PositionId, Price]) -> None:
+    """Store dynamic liquidation prices that moved by more than 1e-4 of the stored one; unknown positions are
+    skipped, they closed meanwhile."""
+    for position_id, price in prices.items():
+        position = plan.book.positions.get(position_id)
+        if position is None or not price.is_finite():
+            continue
+        stored = position.liquidation_price
+        if abs(price - stored) <= LIQUIDATION_PRICE_CHANGE_MIN * abs(stored):
+            continue
+        rounded = Price(round_cost(price))
+        plan.put_position(replace(position, liquidation_price=rounded, revision=position.revision + 1))

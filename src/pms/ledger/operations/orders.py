@@ -1,0 +1,285 @@
+"""The order journal's transitions: intent, acknowledgement, unknown, refusal, and the end (decision 2)."""
+
+from dataclasses import replace
+from decimal import Decimal
+
+from pms.ledger.api import NewIntent
+from pms.ledger.book import OrderRecord
+from pms.ledger.errors import AccountNotFoundError, OrderNotFoundError
+from pms.ledger.plan import Plan, order_values
+from pms.ledger.rendering import Cell, json_number
+from pms.model.event import JsonValue
+from pms.model.ids import ClientOrderId, ExchangeOrderId, PendingOrderId
+from pms.model.money import ZERO, Quantity, round_cost
+from pms.model.order import ExchangeOrderStatus, JournalOrder, OrderCode, OrderState, OrderType
+
+_END_STATE = {
+    ExchangeOrderStatus.FILLED: OrderState.FILLED,
+    ExchangeOrderStatus.CANCELLED: OrderState.CANCELLED,
+    ExchangeOrderStatus.EXPIRED: OrderState.EXPIRED,
+    ExchangeOrderStatus.SELF_MATCH: OrderState.EXPIRED,
+    ExchangeOrderStatus.REJECTED: OrderState.REJECTED,
+}
+_PENDING_TYPE = {
+    OrderCode.CHASE: "CHASE_LIMIT",
+    OrderCode.SCALPER: "SCALPER_LIMIT",
+    OrderCode.TWAP: "TWAP_SLICE",
+    OrderCode.TWAP_BASKET: "TWAP_SLICE",
+}
+_QUIET_PENDING = frozenset({"CHASE_LIMIT", "SURF_LIMIT", "TWAP_SLICE"})
+# The incumbent's closes send position_closed only, and TWAP lots are silent (ledger spec 5.0.5, 5.4).
+_QUIET_MARKET = frozenset(
+    {
+        OrderCode.CLOSE,
+        OrderCode.LIQUIDATION,
+        OrderCode.RECONCILE,
+        OrderCode.TRAILING_STOP,
+        OrderCode.TWAP,
+        OrderCode.TWAP_BASKET,
+    }
+)
+
+
+def record_intent(plan: Plan, intent: NewIntent) -> JournalOrder:
+    """Journal an order before it is sent. Raises AccountNotFoundError."""
+    if intent.sub_account_id is not None and plan.book.account(intent.sub_account_id) is None:
+        raise AccountNotFoundError(
+            f"no sub-account has the id {intent.sub_account_id}; the order was not journaled"
+        )
+    order = JournalOrder(
+        sequence=intent.sequence,
+        client_order_id=intent.client_order_id,
+        sub_account_id=intent.sub_account_id,
+        symbol=intent.symbol,
+        side=intent.side,
+        type=intent.type,
+        time_in_force=intent.time_in_force,
+        quantity=intent.quantity,
+        price=intent.price,
+        leverage=round_cost(intent.leverage),
+        reduce_only=intent.reduce_only,
+        reduce_only_wire=intent.reduce_only_wire,
+        code=intent.code,
+        action=intent.action,
+        origin=intent.origin,
+        state=OrderState.INTENT,
+        executed_quantity=Quantity(ZERO),
+        booked_quantity=Quantity(ZERO),
+        created_at_ms=plan.now_ms,
+        position_id=intent.position_id,
+        babysitter_excluded=intent.babysitter_excluded,
+        idempotency_key=intent.idempotency_key,
+    )
+    record = OrderRecord(order)
+    fixed: dict[str, Cell] = {
+        "sequence": order.sequence,
+        "type": order.type,
+        "time_in_force": order.time_in_force,
+        "price": order.price,
+        "leverage": order.leverage,
+        "reduce_only": order.reduce_only,
+        "reduce_only_wire": order.reduce_only_wire,
+        "code": order.code,
+        "action": order.action,
+        "origin": order.origin,
+        "created_at": order.created_at_ms,
+        "babysitter_excluded": order.babysitter_excluded,
+        "idempotency_key": order.idempotency_key,
+    }
+    key: dict[str, Cell] = {"client_order_id": order.client_order_id}
+    plan.insert_ours("pms_order_journal", key, {**order_values(record, plan.now_ms), **fixed})
+    plan.note_order(record)
+    return order
+
+
+def record_acknowledged(
+    plan: Plan, record: OrderRecord | None, exchange_order_id: ExchangeOrderId
+) -> JournalOrder | None:
+    """Note the exchange's id; a resting order gets its row and its event. Idempotent."""
+    if record is None:
+        return None
+    after = acknowledge(plan, record, exchange_order_id)
+    if after == record:
+        return record.order
+    return plan.put_order(after)
+
+
+def acknowledge(plan: Plan, record: OrderRecord, exchange_order_id: ExchangeOrderId) -> OrderRecord:
+    """Return the record with the exchange's id; write the `pending_orders` row of a LIMIT order once."""
+    order = record.order
+    if order.exchange_order_id is None:
+        order = replace(order, exchange_order_id=exchange_order_id)
+    if order.state in (OrderState.INTENT, OrderState.SENT, OrderState.UNKNOWN):
+        order = replace(order, state=OrderState.LIVE)
+    if order.pending_order_id is None and order.type is OrderType.LIMIT and not order.state.terminal:
+        order = _rest(plan, order)
+    return record if order == record.order else replace(record, order=order)
+
+
+def _rest(plan: Plan, order: JournalOrder) -> JournalOrder:
+    account_id = order.sub_account_id
+    if account_id is None or order.price is None:
+        return order
+    pending_id = PendingOrderId(plan.uuid())
+    plan.insert(
+        "pending_orders",
+        (pending_id,),
+        {
+            "id": pending_id,
+            "sub_account_id": account_id,
+            "symbol": order.symbol,
+            "side": order.position_side,
+            "type": _PENDING_TYPE.get(order.code, "LIMIT"),
+            "price": order.price,
+            "quantity": order.quantity,
+            "leverage": order.leverage,
+            "exchange_order_id": order.exchange_order_id,
+            "status": "PENDING",
+            "created_at": plan.now_ms,
+        },
+    )
+    data: dict[str, JsonValue] = {
+        "symbol": order.symbol,
+        "side": order.position_side.value,
+        "price": json_number(order.price),
+        "quantity": json_number(order.quantity),
+        "notional": json_number(round_cost(order.price * order.quantity)),
+        "orderId": pending_id,
+        "exchangeOrderId": order.exchange_order_id,
+        "reduceOnly": order.reduce_only,
+    }
+    plan.event("order_placed", account_id, data)
+    return replace(order, pending_order_id=pending_id)
+
+
+def record_unknown(plan: Plan, record: OrderRecord | None, timestamp_ms: int, recv_window_ms: int) -> None:
+    """Note that the answer was lost; the request's signature time and window are what a proof needs later."""
+    record = _required(record, "unknown")
+    order = replace(record.order, timestamp_ms=timestamp_ms, recv_window_ms=recv_window_ms)
+    if order.state in (OrderState.INTENT, OrderState.SENT):
+        order = replace(order, state=OrderState.UNKNOWN)
+    plan.put_order(replace(record, order=order))
+
+
+def record_refused(
+    plan: Plan, record: OrderRecord | None, state: OrderState, code: str, message: str
+) -> None:
+    """Note that the exchange refused the order, or that it was proved absent. A fill that is booked says otherwise:
+    then the order ends as EXPIRED with what was booked."""
+    record = _required(record, state.value)
+    order = record.order
+    if order.state.terminal:
+        return
+    if order.booked_quantity:
+        state = OrderState.EXPIRED
+    order = replace(order, state=state, reject_code=code, reject_message=message)
+    end(plan, replace(record, order=order))
+
+
+def record_terminal(
+    plan: Plan, record: OrderRecord | None, status: ExchangeOrderStatus, executed: Quantity
+) -> JournalOrder | None:
+    """Note the exchange's last word. The order ends when Σ booked equals `executed`, else it is FINISHING.
+
+    More executed than booked on an order that had ended opens it again: a fill is still to come.
+    """
+    if record is None:
+        return None
+    order = record.order
+    if order.state.terminal and executed <= order.booked_quantity:
+        return order
+    executed = Quantity(max(executed, order.booked_quantity))
+    record = replace(record, order=replace(order, executed_quantity=executed), final_status=status)
+    return settle(plan, record)
+
+
+def settle(plan: Plan, record: OrderRecord) -> JournalOrder:
+    """Write an order after its booked or executed quantity changed; end it when both agree (decision 2)."""
+    order = record.order
+    if order.state.terminal and order.executed_quantity <= order.booked_quantity:
+        return plan.put_order(record)  # a late fill of an order that had ended: booked, its state stays
+    if order.booked_quantity >= order.quantity:
+        return end(plan, replace(record, order=replace(order, state=OrderState.FILLED)))
+    final = record.final_status
+    if final is None:
+        live = OrderState.LIVE if order.booked_quantity else order.state
+        return plan.put_order(replace(record, order=replace(order, state=live)))
+    if order.booked_quantity >= order.executed_quantity:
+        return end(plan, replace(record, order=replace(order, state=_END_STATE[final])))
+    return plan.put_order(replace(record, order=replace(order, state=OrderState.FINISHING)))
+
+
+def end(plan: Plan, record: OrderRecord) -> JournalOrder:
+    """Write a terminal order, its `pending_orders` row and its last event."""
+    order = record.order
+    filled = order.state is OrderState.FILLED
+    if order.pending_order_id is not None:
+        status = "FILLED" if filled else "CANCELLED" if order.state is OrderState.CANCELLED else "EXPIRED"
+        moment = "filled_at" if filled else "cancelled_at"
+        plan.update("pending_orders", (order.pending_order_id,), {"status": status, moment: plan.now_ms})
+    plan.put_order(record)
+    if order.sub_account_id is not None:
+        if filled or (order.pending_order_id is None and order.booked_quantity):
+            _filled_event(plan, record)
+        elif order.exchange_order_id is not None:
+            _cancelled_event(plan, record)
+    return order
+
+
+def _filled_event(plan: Plan, record: OrderRecord) -> None:
+    order = record.order
+    account_id = order.sub_account_id
+    if account_id is None or (order.pending_order_id is None and order.code in _QUIET_MARKET):
+        return
+    average = record.booked_notional / order.booked_quantity if order.booked_quantity else Decimal(0)
+    data: dict[str, JsonValue] = {
+        "symbol": order.symbol,
+        "side": order.position_side.value,
+        "price": json_number(average),
+        "quantity": json_number(order.booked_quantity),
+        "exchangeOrderId": order.exchange_order_id,
+    }
+    if order.pending_order_id is not None:
+        data["orderId"] = order.pending_order_id
+        if _PENDING_TYPE.get(order.code, "LIMIT") in _QUIET_PENDING:
+            data["suppressToast"] = True
+    else:
+        data["orderType"] = order.type.value
+        data["origin"] = order.origin
+        data["suppressToast"] = order.origin == "MANUAL"
+    plan.event("order_filled", account_id, data)
+
+
+def _cancelled_event(plan: Plan, record: OrderRecord) -> None:
+    order = record.order
+    if order.sub_account_id is None:
+        return
+    reason = record.final_status.value if record.final_status is not None else order.state.value
+    data: dict[str, JsonValue] = {
+        "orderId": order.pending_order_id,
+        "symbol": order.symbol,
+        "side": order.position_side.value,
+        "price": None if order.price is None else json_number(order.price),
+        "reason": reason,
+    }
+    plan.event("order_cancelled", order.sub_account_id, data)
+
+
+def _required(record: OrderRecord | None, wanted: str) -> OrderRecord:
+    if record is None:
+        raise OrderNotFoundError(f"the journal has no live order to mark {wanted}; nothing was changed")
+    return record
+
+
+def pending_type(code: OrderCode) -> str:
+    """Return `pending_orders.type` for an origin (ledger spec 1.2)."""
+    return _PENDING_TYPE.get(code, "LIMIT")
+
+
+def live_orders_of(plan: Plan, account_id: str) -> list[ClientOrderId]:
+    """Return the ids of an account's orders that may still execute."""
+    return [
+        record.order.client_order_id
+        for record in plan.book.orders.values()
+        if record.order.sub_account_id == account_id
+    ]

@@ -1,0 +1,149 @@
+"""How values are stored: one kind for each column, exact to database and back; the only ledger module with floats.
+
+Ledger spec 1.1: floats keep 16 significant digits, dates are integer milliseconds (SQLite) or naive UTC (PostgreSQL),
+booleans 0/1, exact values NUMERIC(38,18) on PostgreSQL and TEXT on SQLite.
+"""
+
+import hashlib
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+
+from pms.ledger.errors import LedgerError
+from pms.model.money import plain, round_cost
+
+Cell = str | int | Decimal | bool | None
+"""A value as the ledger thinks of it: money is `Decimal`, time is Unix milliseconds."""
+
+DatabaseValue = str | int | float | bool | Decimal | datetime | None
+"""A value as a driver takes or gives it."""
+
+Row = Mapping[str, DatabaseValue]
+
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 -- naive UTC is what the incumbent's columns hold (spec 1.1 rule 3)
+
+
+class Kind(StrEnum):
+    """Storage kind of a column."""
+
+    TEXT = "TEXT"
+    INT = "INT"
+    BOOL = "BOOL"
+    FLOAT = "FLOAT"
+    TIME = "TIME"
+    EXACT = "EXACT"
+
+
+def render_float(value: Decimal | int) -> float:
+    """Return the double that the incumbent's ORM would store: 16 significant digits, never non-finite or -0."""
+    if not math.isfinite(value):
+        raise LedgerError(f"{value} cannot be stored: money columns take finite numbers only")
+    return float(f"{value:.15e}") + 0.0
+
+
+def json_number(value: Decimal) -> float:
+    """Return a number for a JSON event (gateway spec 7.4)."""
+    return render_float(value)
+
+
+def float_to_decimal(value: float) -> Decimal:
+    """Return the shortest decimal that the double prints as."""
+    return Decimal(repr(float(value)))
+
+
+def close_enough(rendered: float, exact: Decimal) -> bool:
+    """True when a Float column agrees with the exact value (decision 5: 1e-9 relative)."""
+    return math.isclose(rendered, float(exact), rel_tol=1e-9, abs_tol=1e-12)
+
+
+def encode(kind: Kind, value: Cell, *, sqlite: bool) -> DatabaseValue:
+    """Return a cell in the form that the database's driver takes."""
+    if value is None:
+        return None
+    if kind is Kind.EXACT:
+        exact = round_cost(Decimal(value))
+        return plain(exact) if sqlite else exact
+    if kind is Kind.FLOAT:
+        return render_float(Decimal(value))
+    if kind is Kind.TIME:
+        moment = int(value)
+        return moment if sqlite else _EPOCH + timedelta(milliseconds=moment)
+    if kind is Kind.BOOL:
+        return int(bool(value)) if sqlite else bool(value)
+    if kind is Kind.INT:
+        return int(value)
+    return str(value)
+
+
+def decode(kind: Kind, value: DatabaseValue) -> Cell:
+    """Return a driver's value as a cell. Accepts the incumbent's text dates (spec 1.1 rule 1)."""
+    if value is None:
+        return None
+    if kind is Kind.EXACT or kind is Kind.FLOAT:
+        return float_to_decimal(value) if isinstance(value, float) else Decimal(str(value))
+    if kind is Kind.TIME:
+        return time_ms(value)
+    if kind is Kind.BOOL:
+        return bool(value)
+    if kind is Kind.INT:
+        return int(str(value))
+    return str(value)
+
+
+def time_ms(value: DatabaseValue) -> int:
+    """Return Unix milliseconds of a date as either database, or the incumbent, stores it."""
+    if isinstance(value, datetime):
+        aware = value if value.tzinfo else value.replace(tzinfo=UTC)
+        return round(aware.timestamp() * 1000)
+    if isinstance(value, str):
+        moment = datetime.fromisoformat(value.replace("Z", "+00:00"))
+        return time_ms(moment)
+    if isinstance(value, int | float | Decimal):
+        return int(value)
+    raise LedgerError(f"{value!r} is not a date")
+
+
+def canonical(kind: Kind, value: Cell) -> str:
+    """Return the text that stands for a cell in digests; equal on both databases and after a round trip."""
+    if value is None:
+        return "~"
+    if kind is Kind.EXACT:
+        return plain(round_cost(Decimal(value)))
+    if kind is Kind.FLOAT:
+        return repr(render_float(Decimal(value)))
+    if kind is Kind.BOOL:
+        return "1" if value else "0"
+    return str(value)
+
+
+def digest(parts: list[str]) -> str:
+    """Return 20 hex characters over texts; the separator cannot be forged by content (lengths are included)."""
+    text = "|".join(f"{len(part)}:{part}" for part in parts)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def chain_hash(previous: str, entries: str) -> str:
+    """Return the hash of one commit link over its predecessor and its entries."""
+    return hashlib.sha256(f"{previous}\n{entries}".encode()).hexdigest()
+
+
+def signature_text(value: Decimal) -> str:
+    """Return a number as signatures carry it: shortest round-trip double without `.0` (spec 0.3.6)."""
+    number = float(value)
+    if number == 0:
+        return "0"
+    magnitude = abs(number)
+    if 1e-6 <= magnitude < 1e21:
+        return plain(Decimal(repr(number)))
+    mantissa, _, exponent = repr(number).partition("e")
+    if not exponent:  # below 1e-6 repr always has an exponent; at 1e21 and above as well
+        return plain(Decimal(repr(number)))
+    power = int(exponent)
+    return f"{mantissa.removesuffix('.0')}e{'+' if power > 0 else '-'}{abs(power)}"
+
+
+def signature(*parts: str) -> str:
+    """Return the 64 hex characters of a trade signature (spec 3.13) over `:`-joined parts."""
+    return hashlib.sha256(":".join(parts).encode()).hexdigest()

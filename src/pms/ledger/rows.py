@@ -1,0 +1,78 @@
+"""Typed row writes: what a planner wants changed, before any database is involved."""
+
+from dataclasses import dataclass, field
+
+from pms.ledger.errors import LedgerError
+from pms.ledger.rendering import Cell, canonical, digest
+from pms.ledger.schema import table_info
+
+
+@dataclass(slots=True)
+class RowWrite:
+    """One row to insert, or to update by primary key and `condition` (equalities that must still hold).
+
+    `values` of an insert hold every column that is not NULL, keys included. A write to a table under the hash
+    chain carries all its chained columns, so that the row's digest is known without reading it.
+    """
+
+    table: str
+    key: tuple[Cell, ...]
+    values: dict[str, Cell]
+    insert: bool
+    condition: dict[str, Cell] = field(default_factory=dict)
+
+
+def row_digest(table: str, key: tuple[Cell, ...], values: dict[str, Cell]) -> str:
+    """Return the digest of a row's chained columns."""
+    info = table_info(table)
+    keyed = dict(zip(info.keys, key, strict=True))
+    parts = []
+    for name in info.chained:
+        value = values[name] if name in values else keyed.get(name)
+        parts.append(canonical(info.kinds[name], value))
+    return digest(parts)
+
+
+def row_label(table: str, key: tuple[Cell, ...]) -> str:
+    """Return the name of a row in reports and links: its table and key without the exchange account."""
+    info = table_info(table)
+    parts = [str(part) for name, part in zip(info.keys, key, strict=True) if name != "exchange_account_id"]
+    return f"{table}/{'/'.join(parts)}"
+
+
+def merge_writes(writes: list[RowWrite]) -> list[RowWrite]:
+    """Return one write for each row, in order of first mention: the last value of each column wins.
+
+    A row inserted and then updated in one group stays an insert; two updates keep the first one's condition.
+    """
+    merged: dict[tuple[str, tuple[Cell, ...]], RowWrite] = {}
+    for write in writes:
+        place = (write.table, write.key)
+        known = merged.get(place)
+        if known is None:
+            merged[place] = RowWrite(
+                write.table, write.key, dict(write.values), write.insert, write.condition
+            )
+        elif write.insert:
+            raise LedgerError(
+                f"Invariant: a row is inserted once; {row_label(write.table, write.key)} was twice"
+            )
+        else:
+            known.values.update(write.values)
+    return list(merged.values())
+
+
+def chain_entries(writes: list[RowWrite]) -> str:
+    """Return the text of a link: one line for each chained row, its label and its digest after the group."""
+    lines = []
+    for write in writes:
+        info = table_info(write.table)
+        if not info.chained:
+            continue
+        missing = [name for name in info.chained if name not in write.values and name not in info.keys]
+        if missing and not write.insert:
+            raise LedgerError(f"Invariant: a chained update of {write.table} carries {missing}")
+        lines.append(
+            f"{row_label(write.table, write.key)} {row_digest(write.table, write.key, write.values)}"
+        )
+    return "\n".join(lines)

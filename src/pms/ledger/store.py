@@ -1,0 +1,76 @@
+"""The port to a database: reads, small writes, and the one transaction of a commit group."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from pms.ledger.rendering import DatabaseValue, Row
+from pms.ledger.statements import Batch, Dialect
+
+Statement = tuple[str, tuple[DatabaseValue, ...]]
+"""SQL with `?` placeholders, and its values in database form."""
+
+
+@dataclass(frozen=True, slots=True)
+class FenceGuard:
+    """The lease that a commit needs: the row must still carry this fence (decision 28)."""
+
+    exchange_account_id: str
+    fence: int
+
+
+class Store(Protocol):
+    """One database. `commit` and `write` are serialised by the caller or by the store; reads see committed data.
+
+    No method leaves a transaction open, whatever happens, cancellation included.
+    """
+
+    dialect: Dialect
+
+    async def fetch(self, sql: str, *values: DatabaseValue) -> list[Row]:
+        """Return the rows of a query written with `?` placeholders."""
+        ...
+
+    async def write(self, statements: Sequence[Statement]) -> list[list[Row]]:
+        """Run statements in one transaction; return the rows of each (with RETURNING). Raises DuplicateKeyError."""
+        ...
+
+    async def commit(self, guard: FenceGuard, group: Sequence[Batch]) -> None:
+        """Apply a group in one transaction, after checking the fence.
+
+        Raises FenceLostError, ExternalWriteError (a row count differs), DuplicateKeyError, DatabaseFullError:
+        nothing was changed. Raises CommitUnknownError when the outcome of the COMMIT itself was lost.
+        """
+        ...
+
+    async def reconnect(self) -> None:
+        """Drop and open the connections again, after a lost COMMIT."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+FENCE_SQL = "SELECT fence FROM pms_leases WHERE exchange_account_id = ? AND role = 'engine'"
+
+
+async def open_store(url: str, *, read_only: bool = False) -> Store:
+    """Open the database of a URL: `sqlite:///path`, or `postgresql://...`. Does not migrate.
+
+    Raises DatabaseUnavailableError.
+    """
+    if is_sqlite(url):
+        from pms.ledger.store_sqlite import SqliteStore  # late: PostgreSQL users need not load it
+
+        return await SqliteStore.open(sqlite_path(url), read_only=read_only)
+    from pms.ledger.store_postgres import PostgresStore
+
+    return await PostgresStore.open(url, read_only=read_only)
+
+
+def is_sqlite(url: str) -> bool:
+    return url.startswith("sqlite:") or "://" not in url
+
+
+def sqlite_path(url: str) -> str:
+    """Return the file of `sqlite:///relative`, `sqlite:////absolute`, or a plain path."""
+    return url.partition(":///")[2] if ":///" in url else url.removeprefix("sqlite:")

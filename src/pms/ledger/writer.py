@@ -1,0 +1,325 @@
+"""The one writer: a bounded queue of operations, committed in groups, acknowledged after the commit.
+
+Invariants: 1. Operations are planned and committed in the order they came. 2. A caller hears of success only after the
+COMMIT, of failure only when nothing of its operation is in the database. 3. After every outcome the book equals the
+database: a failed group's layer is dropped, and an unknown COMMIT is re-read by its link before anyone is told.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import localcontext
+from typing import Generic, Protocol, TypeVar
+
+from pms.ledger.api import CommitListener, Committed
+from pms.ledger.book import Book, OrderRecord
+from pms.ledger.errors import (
+    CommitUnknownError,
+    DatabaseError,
+    DuplicateKeyError,
+    ExternalWriteError,
+    LeaseRequiredError,
+    LedgerBusyError,
+    LedgerClosedError,
+    LedgerError,
+)
+from pms.ledger.load import Loaded, load_book, read_order
+from pms.ledger.plan import Plan, Settings
+from pms.ledger.rendering import chain_hash
+from pms.ledger.rows import RowWrite, chain_entries, merge_writes
+from pms.ledger.statements import batches
+from pms.ledger.store import FenceGuard, Store
+from pms.model.clock import Clock
+from pms.model.fill import ExchangeFill, FillKey
+from pms.model.ids import ClientOrderId, Fence, IdSource
+from pms.model.money import CONTEXT
+
+QUEUE_MAX = 10_000
+GROUP_MAX = 64
+_RESOLVE_TRIES_MAX = 6
+
+_T = TypeVar("_T")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What had to be read from the database before planning a group."""
+
+    fills: frozenset[FillKey] = frozenset()
+    orders: Mapping[ClientOrderId, OrderRecord] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Wants:
+    """What an operation may need that the book does not hold: a fill's key, a journal order by its id."""
+
+    fill: ExchangeFill | None = None
+    client_order_id: ClientOrderId | None = None
+
+
+class _Pending(Protocol):
+    wants: Wants
+    retried: bool
+
+    def plan(self, plan: Plan, known: Known) -> Committed: ...
+    def succeed(self, committed: Committed) -> None: ...
+    def fail(self, error: BaseException) -> None: ...
+
+
+class _Item(Generic[_T]):
+    """One queued operation and its caller's future."""
+
+    __slots__ = ("_value", "future", "retried", "run", "wants")
+
+    def __init__(self, run: Callable[[Plan, Known], _T], wants: Wants) -> None:
+        self.run = run
+        self.wants = wants
+        self.retried = False
+        self.future: asyncio.Future[tuple[_T, Committed]] = asyncio.get_running_loop().create_future()
+        self._value: list[_T] = []
+
+    def plan(self, plan: Plan, known: Known) -> Committed:
+        self._value = [self.run(plan, known)]
+        return plan.finish()
+
+    def succeed(self, committed: Committed) -> None:
+        if not self.future.done():
+            self.future.set_result((self._value[0], committed))
+
+    def fail(self, error: BaseException) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class Writer:
+    """Owns the book and the only path that changes it. Event-loop thread only."""
+
+    def __init__(self, store: Store, settings: Settings, clock: Clock, ids: IdSource, loaded: Loaded) -> None:
+        self.book = loaded.book
+        self.fence = Fence(0)
+        self._store = store
+        self._settings = settings
+        self._clock = clock
+        self._ids = ids
+        self._queue: asyncio.Queue[_Pending] = asyncio.Queue(QUEUE_MAX)
+        self._listeners: list[CommitListener] = []
+        self._closed = False
+        self._stale = False
+        self._task: asyncio.Task[None] | None = None
+
+    def on_commit(self, listener: CommitListener) -> None:
+        self._listeners.append(listener)
+
+    async def submit(
+        self, run: Callable[[Plan, Known], _T], wants: Wants | None = None
+    ) -> tuple[_T, Committed]:
+        """Queue an operation and wait for its commit. A cancelled caller does not stop a queued operation."""
+        if self._closed:
+            raise LedgerClosedError("the ledger is closed; nothing was changed")
+        if not self.fence:
+            raise LeaseRequiredError("the ledger was opened without the engine lease; call take_lease first")
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name="ledger-writer")
+        item = _Item(run, wants or Wants())
+        try:
+            self._queue.put_nowait(item)
+        except asyncio.QueueFull as error:
+            raise LedgerBusyError(
+                f"{QUEUE_MAX} operations wait for the ledger already; retry later"
+            ) from error
+        return await item.future
+
+    async def reload(self) -> Loaded:
+        """Read the book again from the database, as after a lease or an external write."""
+        loaded = await load_book(self._store, self._settings.exchange_account_id)
+        self.book = loaded.book
+        self._stale = False
+        return loaded
+
+    async def close(self) -> None:
+        """Finish what is queued, then stop."""
+        self._closed = True
+        if self._task is not None:
+            await self._queue.join()
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    # --- the loop -------------------------------------------------------------------------------------------
+    async def _run(self) -> None:
+        while True:
+            group = [await self._queue.get()]
+            while len(group) < GROUP_MAX and not self._queue.empty():
+                group.append(self._queue.get_nowait())
+            try:
+                await self._commit(group)
+            except Exception as error:  # the loop must live; each caller hears what happened
+                _log.exception("a commit group failed in an unforeseen way; the book is read again")
+                self._stale = True
+                _fail_all(group, error)
+            finally:
+                for _ in group:
+                    self._queue.task_done()
+
+    async def _commit(self, group: Sequence[_Pending]) -> None:
+        try:
+            if self._stale:
+                await self.reload()
+            known = await self._prefetch(group)
+        except LedgerError as error:
+            _fail_all(group, error)
+            return
+        layer = Book(self.book)
+        with localcontext(CONTEXT):
+            planned, writes = self._plan(layer, group, known)
+        if not planned:
+            return
+        try:
+            if writes:
+                await self._write(layer, writes)
+        except (ExternalWriteError, DuplicateKeyError) as error:
+            await self._retry(planned, error)
+            return
+        except LedgerError as error:
+            _fail_all([item for item, _ in planned], error)
+            return
+        layer.merge()
+        self.book.trim()
+        for item, committed in planned:
+            self._publish(committed)
+            item.succeed(committed)
+
+    def _plan(
+        self, layer: Book, group: Sequence[_Pending], known: Known
+    ) -> tuple[list[tuple[_Pending, Committed]], list[RowWrite]]:
+        """Plan each operation on the layer; one that refuses leaves no trace and hears it at once."""
+        planned: list[tuple[_Pending, Committed]] = []
+        writes: list[RowWrite] = []
+        for item in group:
+            plan = Plan(layer, self._settings, self._clock.now_ms(), self._ids.uuid, self.book.link + 1)
+            try:
+                committed = item.plan(plan, known)
+            except Exception as error:  # handed to the caller whose operation it is
+                item.fail(error)
+                continue
+            planned.append((item, committed))
+            writes.extend(plan.writes)
+        return planned, writes
+
+    async def _write(self, layer: Book, writes: list[RowWrite]) -> None:
+        """Commit the group with its link of the hash chain; raises when, and only when, nothing was changed."""
+        merged = merge_writes(writes)
+        entries = chain_entries(merged)
+        link = self.book.link + 1
+        link_hash = chain_hash(self.book.link_hash, entries)
+        ours = self._settings.exchange_account_id
+        merged.append(
+            RowWrite(
+                "pms_commit_links",
+                (ours, link),
+                {
+                    "exchange_account_id": ours,
+                    "link": link,
+                    "fence": self.fence,
+                    "previous_hash": self.book.link_hash,
+                    "hash": link_hash,
+                    "entries": entries,
+                    "timestamp": self._clock.now_ms(),
+                },
+                insert=True,
+            )
+        )
+        try:
+            await self._store.commit(FenceGuard(ours, self.fence), batches(self._store.dialect, merged))
+        except CommitUnknownError:
+            if not await self._committed_after_all(link, link_hash):
+                raise LedgerError(
+                    "the database lost the connection before the COMMIT; nothing was changed"
+                ) from None
+        layer.link, layer.link_hash = link, link_hash
+
+    async def _committed_after_all(self, link: int, link_hash: str) -> bool:
+        """Re-read a link whose COMMIT got no answer (decision 1). Raises CommitUnknownError while nobody answers."""
+        sql = "SELECT hash FROM pms_commit_links WHERE exchange_account_id = ? AND link = ?"
+        for attempt in range(_RESOLVE_TRIES_MAX):
+            try:
+                await self._store.reconnect()
+                rows = await self._store.fetch(sql, self._settings.exchange_account_id, link)
+            except DatabaseError as error:
+                _log.warning("the outcome of commit %d is not known yet: %s", link, error)
+                await self._clock.sleep(0.1 * 2**attempt)
+                continue
+            return bool(rows) and rows[0]["hash"] == link_hash
+        self._stale = True
+        raise CommitUnknownError(
+            f"the database does not answer; whether commit {link} happened is read before the next operation"
+        )
+
+    async def _retry(self, planned: Sequence[tuple[_Pending, Committed]], error: LedgerError) -> None:
+        """A row was not as the book says: read the book again and run the operations one by one, once."""
+        _log.warning("a commit group met foreign rows and is retried one by one: %s", error)
+        self._stale = True
+        for item, _ in planned:
+            if item.retried:
+                item.fail(error)
+            else:
+                item.retried = True
+                await self._commit([item])
+
+    def _publish(self, committed: Committed) -> None:
+        for listener in self._listeners:
+            try:
+                listener(committed)
+            except Exception:  # a listener's fault must not undo what is committed
+                _log.exception("a commit listener failed; the commit stands")
+
+    # --- reading before planning ----------------------------------------------------------------------------
+    def fill_key(self, fill: ExchangeFill) -> FillKey:
+        """Return the key of an execution in the current epoch (decision 3)."""
+        return FillKey(
+            self._settings.exchange_account_id,
+            self.book.epoch,
+            fill.native_symbol,
+            fill.trade_id,
+            fill.order_id,
+        )
+
+    async def _prefetch(self, group: Sequence[_Pending]) -> Known:
+        """Look up what only the database knows. A trade id above the highest booked one is new without a look."""
+        fills: set[FillKey] = set()
+        orders: dict[ClientOrderId, OrderRecord] = {}
+        for item in group:
+            fill = item.wants.fill
+            if fill is not None:
+                key = self.fill_key(fill)
+                mirror = self.book.mirror.get(fill.symbol)
+                old = mirror is not None and fill.trade_id <= mirror.last_trade_id
+                if old and not self.book.fill_keys.get(key) and await self._fill_exists(key):
+                    fills.add(key)
+            client_id = item.wants.client_order_id
+            if client_id is not None and client_id not in orders and self.book.find_order(client_id) is None:
+                record = await self._find_order(client_id)
+                if record is not None:
+                    orders[client_id] = record
+        return Known(frozenset(fills), orders)
+
+    async def _fill_exists(self, key: FillKey) -> bool:
+        sql = (
+            "SELECT 1 AS found FROM pms_fills WHERE exchange_account_id = ? AND epoch = ? AND native_symbol = ?"
+            " AND trade_id = ? AND order_id = ?"
+        )
+        found = await self._store.fetch(
+            sql, key.exchange_account_id, key.epoch, key.native_symbol, int(key.trade_id), key.order_id
+        )
+        return bool(found)
+
+    async def _find_order(self, client_order_id: ClientOrderId) -> OrderRecord | None:
+        sql = "SELECT * FROM pms_order_journal WHERE exchange_account_id = ? AND client_order_id = ?"
+        rows = await self._store.fetch(sql, self._settings.exchange_account_id, client_order_id)
+        return read_order(rows[0]) if rows else None
+
+
+def _fail_all(group: Sequence[_Pending], error: BaseException) -> None:
+    for item in group:
+        item.fail(error)

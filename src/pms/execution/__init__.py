@@ -1,0 +1,1 @@
+"""Orders from intent to fill: place, track, book, close, flip, liquidate, recover."""

@@ -1,0 +1,266 @@
+"""From a request to an approved order: the synchronous step that runs as one turn of the account's queue.
+
+It reads ledger, live orders and prices, asks the gate, decides the wire's reduce-only flag on the
+exchange-account book, and reserves, all without awaiting anything: nothing can come between (decisions 12, 16
+and 18).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+
+from pms.execution.api import LimitRequest, MarketRequest, Validation
+from pms.execution.exchange_net import ExchangeNet
+from pms.execution.holdings import Holdings
+from pms.execution.live_orders import LiveOrder, LiveOrders
+from pms.execution.prices import Prices
+from pms.ledger.api import Ledger, NewIntent
+from pms.limits import LIVE_ORDERS_MAX, OPEN_ORDERS_RESERVE
+from pms.model.account import Position, RiskRules, SubAccount
+from pms.model.ids import PositionId, SubAccountId, client_order_id
+from pms.model.money import ZERO, Price
+from pms.model.order import ApprovedOrder, OrderCode, OrderSide, OrderType
+from pms.model.refusal import RefusalCode, Refused
+from pms.model.symbol import Symbol, SymbolRules
+from pms.risk import gate, netting
+from pms.risk.gate import Approved, FlipMode, GateInput, MarkedPosition, OrderRequest
+from pms.risk.reservations import OpenOrder
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """An approved and reserved order with the intent that must be journaled before it is sent."""
+
+    intent: NewIntent
+    order: ApprovedOrder
+
+
+@dataclass(slots=True)
+class TradingSwitches:
+    """What stops new exposure. `liquidating` holds the accounts under liquidation."""
+
+    ready: bool = False
+    halted: bool = False
+    liquidating: set[SubAccountId] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """What the journal keeps of a request beside the order itself."""
+
+    action: str
+    origin: str
+    position_id: PositionId | None = None
+    babysitter_excluded: bool = True
+    idempotency_key: str | None = None
+
+
+class Admission:
+    """Admits orders. Every public method is synchronous and must run inside a turn, `validate` excepted."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        live_orders: LiveOrders,
+        holdings: Holdings,
+        prices: Prices,
+        exchange_net: ExchangeNet,
+        switches: TradingSwitches,
+        rules: Callable[[], dict[Symbol, SymbolRules]],
+        flip_mode: FlipMode,
+    ) -> None:
+        self._ledger = ledger
+        self._live = live_orders
+        self._holdings = holdings
+        self._prices = prices
+        self._net = exchange_net
+        self._switches = switches
+        self._rules = rules
+        self._flip_mode = flip_mode
+
+    def symbols(self) -> Sequence[SymbolRules]:
+        return tuple(self._rules().values())
+
+    def symbol_rules(self, symbol: Symbol) -> SymbolRules | None:
+        return self._rules().get(symbol)
+
+    def market(self, request: MarketRequest) -> Admitted | Refused:
+        """Admit a market order of a user."""
+        order = _market(request)
+        action = "CLOSE" if request.reduce_only else "OPEN"
+        origin = _Origin(
+            action,
+            request.origin,
+            babysitter_excluded=request.babysitter_excluded,
+            idempotency_key=request.idempotency_key,
+        )
+        return self._admit(request.sub_account_id, order, origin)
+
+    def limit(self, request: LimitRequest) -> Admitted | Refused:
+        """Admit a resting (or IOC, FOK, post-only) limit order of a user."""
+        order = OrderRequest(
+            request.symbol,
+            request.side,
+            OrderType.LIMIT,
+            request.quantity,
+            request.leverage,
+            request.code,
+            price=request.price,
+            reduce_only=request.reduce_only,
+            time_in_force=request.time_in_force,
+        )
+        action = "LIMIT_CLOSE" if request.reduce_only else "OPEN"
+        origin = _Origin(action, request.origin, idempotency_key=request.idempotency_key)
+        return self._admit(request.sub_account_id, order, origin)
+
+    def close(
+        self, position_id: PositionId, code: OrderCode, action: str, idempotency_key: str | None
+    ) -> Admitted | Refused:
+        """Admit the next market slice that closes a position: quantity from the ledger, capacity from the
+        live orders, at most what the symbol's filters allow in one order."""
+        position = self._ledger.position(position_id)
+        if position is None:
+            return Refused.because(RefusalCode.POSITION_CLOSED)
+        symbol_rules = self.symbol_rules(position.symbol)
+        if symbol_rules is None:
+            return Refused.because(RefusalCode.UNKNOWN_SYMBOL, symbol=position.symbol)
+        _, quantity_max = symbol_rules.quantity_bounds(market=True)
+        quantity = min(position.quantity, quantity_max) if quantity_max else position.quantity
+        order = OrderRequest(
+            position.symbol,
+            position.side.opposite,
+            OrderType.MARKET,
+            quantity,
+            position.leverage,
+            code,
+            reduce_only=True,
+        )
+        origin = _Origin(action, "MANUAL", position_id=position_id, idempotency_key=idempotency_key)
+        return self._admit(position.sub_account_id, order, origin)
+
+    def validate(self, request: MarketRequest) -> Validation:
+        """Ask the gate without reserving."""
+        outcome = gate.assess(self._gate_input(request.sub_account_id, _market(request)))
+        return Validation(outcome.approved is not None, outcome.refusals, outcome.computed)
+
+    # --- inside ---
+
+    def _admit(self, account_id: SubAccountId, request: OrderRequest, origin: _Origin) -> Admitted | Refused:
+        if len(self._live) >= LIVE_ORDERS_MAX and not request.reduce_only:
+            return Refused.because(RefusalCode.BOUND_REACHED)
+        decision = gate.decide(self._gate_input(account_id, request))
+        if isinstance(decision, Refused):
+            return decision
+        wire = self._reduce_only_wire(request, decision)
+        sequence = self._ledger.allocate_sequence()
+        order_id = client_order_id(account_id, request.code, self._ledger.fence, sequence)
+        if decision.reduce_only and origin.action == "OPEN":
+            origin = replace(origin, action="CLOSE")
+        intent = NewIntent(
+            sequence=sequence,
+            client_order_id=order_id,
+            sub_account_id=account_id,
+            symbol=request.symbol,
+            side=decision.side,
+            type=request.type,
+            time_in_force=request.time_in_force,
+            quantity=decision.quantity,
+            price=decision.price,
+            leverage=self._leverage(account_id, request),
+            reduce_only=decision.reduce_only,
+            reduce_only_wire=wire,
+            code=request.code,
+            action=origin.action,
+            origin=origin.origin,
+            position_id=origin.position_id,
+            babysitter_excluded=origin.babysitter_excluded,
+            idempotency_key=origin.idempotency_key,
+        )
+        mark = self._prices.mark_price(request.symbol)
+        self._live.reserve(intent, None if mark is None else _exact(mark))
+        return Admitted(intent, gate.approve(order_id, request, decision, reduce_only_wire=wire))
+
+    def _leverage(self, account_id: SubAccountId, request: OrderRequest) -> Decimal:
+        held = self._ledger.open_position(account_id, request.symbol)
+        return held.leverage if request.reduce_only and held is not None else request.leverage
+
+    def _reduce_only_wire(self, request: OrderRequest, approved: Approved) -> bool:
+        """Decision 12: only an order that ends at once, only when the real net covers it beside all
+        others."""
+        if approved.opening > 0:
+            return False
+        outstanding = netting.SymbolBook(
+            self._net.net(request.symbol),
+            self._live.on_side(request.symbol, OrderSide.BUY),
+            self._live.on_side(request.symbol, OrderSide.SELL),
+        )
+        return netting.wire_reduce_only(
+            outstanding, approved.side, request.type, request.time_in_force, approved.quantity
+        )
+
+    def _gate_input(self, account_id: SubAccountId, request: OrderRequest) -> GateInput:
+        account = self._ledger.account(account_id)
+        symbol_rules = self.symbol_rules(request.symbol)
+        mark = self._prices.mark_price(request.symbol)
+        return GateInput(
+            account=account,
+            rules=self._ledger.rules(account_id) if account else RiskRules(),
+            symbol_rules=symbol_rules,
+            request=request,
+            mark=None if mark is None else _exact(mark),
+            mark_age_ms=self._prices.mark_age_ms(request.symbol) or 0,
+            positions=self.marked_positions(account),
+            orders=tuple(self._open_order(order) for order in self._live.of_account(account_id)),
+            closing_taken=self._closing_taken(account_id, request),
+            liquidating=account_id in self._switches.liquidating,
+            halted=self._switches.halted,
+            ready=self._switches.ready,
+            open_orders=self._live.resting_count(request.symbol),
+            open_orders_limit=_open_orders_limit(symbol_rules, request),
+            flip_mode=self._flip_mode,
+        )
+
+    def marked_positions(self, account: SubAccount | None) -> tuple[MarkedPosition, ...]:
+        """Return the account's open positions with their marks."""
+        if account is None:
+            return ()
+        return tuple(self._marked(position) for position in self._holdings.of_account(account.id))
+
+    def _marked(self, position: Position) -> MarkedPosition:
+        mark = self._prices.mark_price(position.symbol)
+        age_ms = self._prices.mark_age_ms(position.symbol) or 0
+        return MarkedPosition(position, None if mark is None else _exact(mark), age_ms)
+
+    def _closing_taken(self, account_id: SubAccountId, request: OrderRequest) -> Decimal:
+        return self._live.closing(account_id, request.symbol, request.side.opposite)
+
+    def _open_order(self, order: LiveOrder) -> OpenOrder:
+        price = order.price or order.mark_at_approval
+        if price is None:
+            mark = self._prices.mark_price(order.symbol)
+            price = Price(ZERO) if mark is None else _exact(mark)
+        return OpenOrder(order.symbol, order.side, order.remaining, price, order.leverage, order.reduce_only)
+
+
+def _market(request: MarketRequest) -> OrderRequest:
+    return OrderRequest(
+        request.symbol,
+        request.side,
+        OrderType.MARKET,
+        request.quantity,
+        request.leverage,
+        request.code,
+        reduce_only=request.reduce_only,
+    )
+
+
+def _open_orders_limit(rules: SymbolRules | None, request: OrderRequest) -> int | None:
+    """The symbol's bound; the reserve is kept for what reduces (design, "Bounds")."""
+    if rules is None:
+        return None
+    return rules.open_orders_max if request.reduce_only else rules.open_orders_max - OPEN_ORDERS_RESERVE
+
+
+def _exact(mark: float) -> Price:
+    """A mark as the decimal its text says: `repr` round-trips the exchange's own digits."""
+    return Price(Decimal(repr(mark)))

@@ -1,0 +1,143 @@
+"""What execution offers to gateway, algos and command line: requests, results, and the service."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Protocol
+
+from pms.ledger.api import Actor, TradeRow
+from pms.model.account import Position, PositionSide
+from pms.model.ids import PendingOrderId, PositionId, SubAccountId
+from pms.model.money import Money
+from pms.model.order import JournalOrder, OrderCode, TimeInForce
+from pms.model.price import BookTicker, MarkPrice
+from pms.model.refusal import Refusal, Refused
+from pms.model.symbol import Symbol, SymbolRules
+from pms.risk.view import AccountState, AccountSummary, LivePosition
+
+__all__ = [
+    "AccountState",
+    "AccountSummary",
+    "Cancelled",
+    "Executed",
+    "Exposure",
+    "LimitRequest",
+    "LivePosition",
+    "MarketRequest",
+    "Resting",
+    "TradingService",
+    "Validation",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class MarketRequest:
+    """Open, add, reduce or net-flip at market. `quantity` in base units as the client sent it (unrounded)."""
+
+    sub_account_id: SubAccountId
+    symbol: Symbol
+    side: PositionSide
+    quantity: Decimal
+    leverage: Decimal
+    reduce_only: bool = False
+    babysitter_excluded: bool = True
+    origin: str = "MANUAL"
+    code: OrderCode = OrderCode.MARKET
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LimitRequest:
+    """Rest a limit order. `time_in_force` GTX is post-only."""
+
+    sub_account_id: SubAccountId
+    symbol: Symbol
+    side: PositionSide
+    quantity: Decimal
+    price: Decimal
+    leverage: Decimal
+    reduce_only: bool = False
+    time_in_force: TimeInForce = TimeInForce.GTC
+    origin: str = "MANUAL"
+    code: OrderCode = OrderCode.LIMIT
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """A market order that is terminal and booked. `position` is the state after it; closed ones included.
+
+    `closed` is the position that a flip or a reduction to zero closed, `realized_pnl` what it realised net of
+    fee.
+    """
+
+    order: JournalOrder
+    position: Position | None
+    trades: tuple[TradeRow, ...]
+    closed: Position | None = None
+    realized_pnl: Money | None = None
+    balance: Money | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resting:
+    """A limit order that the exchange accepted (or that filled at once: see `order.state`)."""
+
+    order: JournalOrder
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    order: JournalOrder
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """Outcome of the gate without sending. `computed` holds the figures of ledger spec 4.2, by their wire
+    names."""
+
+    valid: bool
+    refusals: tuple[Refusal, ...]
+    computed: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """The netting identity of one symbol: Σ virtual + house = exchange net (decision 9), at a watermark."""
+
+    symbol: Symbol
+    virtual_net: Decimal
+    house_net: Decimal
+    exchange_net: Decimal | None
+    difference: Decimal | None
+    balanced: bool
+    watermark_ms: int
+    holders: tuple[tuple[SubAccountId, str, PositionSide, Decimal], ...]
+
+
+class TradingService(Protocol):
+    """Everything that trades. Expected refusals are returned; every method has a deadline inside.
+
+    An answer is returned only after its events are queued and after reads reflect it (gateway spec 7.5). When
+    the deadline passes with the order's outcome open, the refusal is EXECUTION_UNKNOWN and the order is
+    settled later.
+    """
+
+    async def market(self, request: MarketRequest, actor: Actor) -> Executed | Refused: ...
+    async def limit(self, request: LimitRequest, actor: Actor) -> Resting | Refused: ...
+    async def close(
+        self, position_id: PositionId, actor: Actor, idempotency_key: str | None = None
+    ) -> Executed | Refused: ...
+    async def cancel(self, pending_order_id: PendingOrderId, actor: Actor) -> Cancelled | Refused: ...
+    def validate(self, request: MarketRequest) -> Validation: ...
+
+    def account_state(self, sub_account_id: SubAccountId) -> AccountState | None: ...
+    def exposure(self) -> Sequence[Exposure]: ...
+    def symbols(self) -> Sequence[SymbolRules]: ...
+    def symbol_rules(self, symbol: Symbol) -> SymbolRules | None: ...
+    def mark(self, symbol: Symbol) -> MarkPrice | None: ...
+    def book(self, symbol: Symbol) -> BookTicker | None: ...
+    async def klines(self, symbol: Symbol, interval: str, limit: int) -> Sequence[tuple[str | int, ...]]: ...
+    def watch(self, symbol: Symbol) -> None:
+        """Want live prices of a symbol (idempotent)."""
+        ...

@@ -1,0 +1,145 @@
+"""Every order that may still execute, from the gate's approval to its booked end: the reservations.
+
+Invariants: 1. An order is here from the synchronous step that approved it until the commit that made it
+terminal, so no two decisions see the same free margin or closing capacity (decisions 12 and 16). 2. Its
+remaining quantity is what is not booked yet: until booked it counts as filled for exposure and as live for
+closing capacity (decision 2).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import TypeVar
+
+from pms.ledger.api import NewIntent
+from pms.model.account import PositionSide
+from pms.model.ids import ClientOrderId, SubAccountId
+from pms.model.money import ZERO, Price, Quantity
+from pms.model.order import JournalOrder, OrderSide, OrderType
+from pms.model.symbol import Symbol
+
+_K = TypeVar("_K")
+
+
+@dataclass(frozen=True, slots=True)
+class LiveOrder:
+    """An order that may still execute. `price` None for MARKET; `mark_at_approval` values it then."""
+
+    client_order_id: ClientOrderId
+    sub_account_id: SubAccountId | None
+    symbol: Symbol
+    side: OrderSide
+    type: OrderType
+    remaining: Quantity
+    price: Price | None
+    leverage: Decimal
+    reduce_only: bool
+    reduce_only_wire: bool
+    mark_at_approval: Price | None
+
+
+class LiveOrders:
+    """Live orders indexed by sub-account and by symbol. Event-loop thread only."""
+
+    def __init__(self) -> None:
+        self._orders: dict[ClientOrderId, LiveOrder] = {}
+        self._by_account: dict[SubAccountId | None, dict[ClientOrderId, None]] = {}
+        self._by_symbol: dict[Symbol, dict[ClientOrderId, None]] = {}
+
+    def __len__(self) -> int:
+        return len(self._orders)
+
+    def reserve(self, intent: NewIntent, mark: Price | None) -> None:
+        """Count an order from now on; called in the same synchronous step as the gate."""
+        self._put(
+            LiveOrder(
+                intent.client_order_id,
+                intent.sub_account_id,
+                intent.symbol,
+                intent.side,
+                intent.type,
+                intent.quantity,
+                intent.price,
+                intent.leverage,
+                intent.reduce_only,
+                intent.reduce_only_wire,
+                mark,
+            )
+        )
+
+    def release(self, client_order_id: ClientOrderId) -> None:
+        """Forget an order that never left: its intent could not be journaled."""
+        order = self._orders.pop(client_order_id, None)
+        if order is None:
+            return
+        _discard(self._by_account, order.sub_account_id, client_order_id)
+        _discard(self._by_symbol, order.symbol, client_order_id)
+
+    def apply(self, orders: Sequence[JournalOrder]) -> None:
+        """Follow committed journal rows: shrink by what is booked, drop what is terminal."""
+        for row in orders:
+            if row.state.terminal:
+                self.release(row.client_order_id)
+                continue
+            known = self._orders.get(row.client_order_id)
+            if known is None:
+                self._put(_from_journal(row))
+            elif known.remaining != row.remaining_quantity:
+                self._orders[row.client_order_id] = replace(known, remaining=row.remaining_quantity)
+
+    def of_account(self, account: SubAccountId) -> Iterator[LiveOrder]:
+        return (self._orders[key] for key in self._by_account.get(account, ()))
+
+    def of_symbol(self, symbol: Symbol) -> Iterator[LiveOrder]:
+        return (self._orders[key] for key in self._by_symbol.get(symbol, ()))
+
+    def resting_count(self, symbol: Symbol) -> int:
+        """Return how many limit orders of any account may rest on the symbol."""
+        return sum(order.type is OrderType.LIMIT for order in self.of_symbol(symbol))
+
+    def on_side(self, symbol: Symbol, side: OrderSide) -> Decimal:
+        """Return Σ live, in-flight and unknown quantity on one side of a symbol, of any account (decision
+        12)."""
+        return sum((order.remaining for order in self.of_symbol(symbol) if order.side is side), ZERO)
+
+    def closing(self, account: SubAccountId, symbol: Symbol, side: PositionSide) -> Decimal:
+        """Return Σ quantity of the account's reduce-only orders that would close its position of that
+        side."""
+        closes = OrderSide.closing(side)
+        return sum(
+            (
+                order.remaining
+                for order in self.of_account(account)
+                if order.symbol == symbol and order.side is closes and order.reduce_only
+            ),
+            ZERO,
+        )
+
+    def _put(self, order: LiveOrder) -> None:
+        self._orders[order.client_order_id] = order
+        self._by_account.setdefault(order.sub_account_id, {})[order.client_order_id] = None
+        self._by_symbol.setdefault(order.symbol, {})[order.client_order_id] = None
+
+
+def _discard(index: dict[_K, dict[ClientOrderId, None]], key: _K, order_id: ClientOrderId) -> None:
+    group = index.get(key)
+    if group is not None:
+        group.pop(order_id, None)
+        if not group:
+            del index[key]
+
+
+def _from_journal(row: JournalOrder) -> LiveOrder:
+    return LiveOrder(
+        row.client_order_id,
+        row.sub_account_id,
+        row.symbol,
+        row.side,
+        row.type,
+        row.remaining_quantity,
+        row.price,
+        row.leverage,
+        row.reduce_only,
+        row.reduce_only_wire,
+        None,
+    )

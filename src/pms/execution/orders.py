@@ -1,0 +1,128 @@
+"""Carries out admitted orders and waits for their end, for market, limit, close and liquidation."""
+
+import asyncio
+
+from pms.exchange.port import Confirmed, NotSent, OutcomeUnknown, PlaceOutcome, RefusedByExchange
+from pms.execution.admission import Admitted
+from pms.execution.api import Executed
+from pms.execution.sender import OrderSender
+from pms.execution.tracker import OrderProgress, OrderTracker
+from pms.ledger.api import Ledger
+from pms.model.ids import ClientOrderId
+from pms.model.order import JournalOrder, OrderState
+from pms.model.refusal import RefusalCode, Refused
+
+
+class OrderRunner:
+    """Sends admitted orders and follows them. Every wait has the deadline given at construction."""
+
+    def __init__(
+        self, ledger: Ledger, sender: OrderSender, tracker: OrderTracker, deadline_seconds: float
+    ) -> None:
+        self._ledger = ledger
+        self._sender = sender
+        self._tracker = tracker
+        self._deadline_seconds = deadline_seconds
+
+    async def execute(self, admitted: Admitted) -> Executed | Refused:
+        """Send a MARKET (or IOC) order and return when it is terminal and booked.
+
+        Refused with EXECUTION_UNKNOWN when the deadline passes first: the order stays in the journal and is
+        settled by the stream or the resolver. Cancelling the caller does not cancel the order.
+        """
+        client_id = admitted.intent.client_order_id
+        progress = self._tracker.follow(client_id)
+        try:
+            refused = _refusal(await self._sender.send(admitted.intent, admitted.order))
+            if refused is not None:
+                return refused
+            if not await _set_within(progress.finished, self._deadline_seconds):
+                return _unknown(client_id)
+            return self._executed(progress)
+        finally:
+            self._tracker.forget(client_id)
+
+    async def rest(self, admitted: Admitted) -> JournalOrder | Refused:
+        """Send a resting order and return its journal row once the exchange has accepted it."""
+        client_id = admitted.intent.client_order_id
+        progress = self._tracker.follow(client_id)
+        try:
+            outcome = await self._sender.send(admitted.intent, admitted.order)
+            refused = _refusal(outcome)
+            if refused is not None:
+                return refused
+            if isinstance(outcome, OutcomeUnknown) and not await _set_within(
+                progress.finished, self._deadline_seconds
+            ):
+                return _unknown(client_id)
+            row = self._ledger.order(client_id) or progress.order
+            return row if row is not None else _unknown(client_id)
+        finally:
+            self._tracker.forget(client_id)
+
+    async def finish(self, client_id: ClientOrderId, progress: OrderProgress) -> bool:
+        """Wait for the end of an order that is followed already; False when the deadline passes first."""
+        return await _set_within(progress.finished, self._deadline_seconds)
+
+    def _executed(self, progress: OrderProgress) -> Executed | Refused:
+        order = progress.order
+        if order is None or order.sub_account_id is None:
+            return Refused.because(RefusalCode.EXECUTION_UNKNOWN)
+        if order.booked_quantity == 0:
+            return _nothing_executed(order)
+        account = self._ledger.account(order.sub_account_id)
+        return Executed(
+            order=order,
+            position=self._ledger.open_position(order.sub_account_id, order.symbol) or progress.closed,
+            trades=tuple(progress.trades),
+            closed=progress.closed,
+            realized_pnl=progress.realized_pnl,
+            balance=account.balance if account else None,
+        )
+
+
+def _nothing_executed(order: JournalOrder) -> Refused:
+    if order.state is OrderState.REJECTED:
+        code = RefusalCode.EXCHANGE_REJECTED
+        message = f"Exchange error: {order.reject_message}"
+        return Refused.because(code, message, exchange_code=order.reject_code)
+    if order.state is OrderState.NOT_EXECUTED:
+        return Refused.because(
+            RefusalCode.EXCHANGE_STATE_UNKNOWN,
+            "The order did not reach the exchange; nothing was executed. Retry.",
+        )
+    return Refused.because(
+        RefusalCode.SELF_MATCH if order.reject_code == "SELF_MATCH" else RefusalCode.EXCHANGE_REJECTED,
+        f"The order ended {order.state.value} without a fill: no liquidity within the exchange's bounds.",
+    )
+
+
+def _refusal(outcome: PlaceOutcome) -> Refused | None:
+    match outcome:
+        case RefusedByExchange(code=code, message=message, refusal=refusal):
+            return Refused.because(refusal, f"Exchange error: {message}", exchange_code=code)
+        case NotSent(reason=reason, retry_after_ms=retry_after_ms):
+            return Refused.because(
+                RefusalCode.EXCHANGE_STATE_UNKNOWN,
+                f"The order was not sent: {reason}. Retry.",
+                retry_after_ms=retry_after_ms,
+            )
+        case Confirmed() | OutcomeUnknown():
+            return None
+
+
+def _unknown(client_id: ClientOrderId) -> Refused:
+    return Refused.because(
+        RefusalCode.EXECUTION_UNKNOWN,
+        f"The outcome of order {client_id} is not known yet; it is being settled. Do not repeat it.",
+        client_order_id=client_id,
+    )
+
+
+async def _set_within(event: asyncio.Event, seconds: float) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True

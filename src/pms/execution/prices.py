@@ -1,0 +1,59 @@
+"""The newest mark price and best quote of each symbol, kept apart, with their ages (spec H29)."""
+
+from dataclasses import dataclass
+
+from pms.model.clock import Clock
+from pms.model.price import STALE_AFTER_MS, BookTicker, MarkPrice
+from pms.model.symbol import Symbol
+
+
+@dataclass(frozen=True, slots=True)
+class PriceStatistics:
+    """`oldest_ms` is the age of the oldest mark among the symbols held; -1 without any mark."""
+
+    symbols: int
+    ticks: int
+    oldest_ms: int
+
+
+class Prices:
+    """Bounded by the symbols the exchange lists. Event-loop thread only."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._marks: dict[Symbol, MarkPrice] = {}
+        self._books: dict[Symbol, BookTicker] = {}
+        self._ticks = 0
+
+    def take_mark(self, mark: MarkPrice) -> None:
+        self._ticks += 1
+        self._marks[mark.symbol] = mark
+
+    def take_book(self, book: BookTicker) -> None:
+        self._ticks += 1
+        self._books[book.symbol] = book
+
+    def mark(self, symbol: Symbol) -> MarkPrice | None:
+        return self._marks.get(symbol)
+
+    def book(self, symbol: Symbol) -> BookTicker | None:
+        return self._books.get(symbol)
+
+    def mark_price(self, symbol: Symbol) -> float | None:
+        """Return the mark of any age, None when there has never been one."""
+        mark = self._marks.get(symbol)
+        return None if mark is None else mark.price
+
+    def mark_age_ms(self, symbol: Symbol) -> int | None:
+        mark = self._marks.get(symbol)
+        return None if mark is None else self._clock.now_ms() - mark.received_ms
+
+    def fresh(self, symbol: Symbol) -> bool:
+        """True when the mark is at most 10 s old (decision 20)."""
+        age_ms = self.mark_age_ms(symbol)
+        return age_ms is not None and age_ms <= STALE_AFTER_MS
+
+    def statistics(self) -> PriceStatistics:
+        now_ms = self._clock.now_ms()
+        oldest_ms = max((now_ms - mark.received_ms for mark in self._marks.values()), default=-1)
+        return PriceStatistics(len(self._marks), self._ticks, oldest_ms)

@@ -1,0 +1,151 @@
+"""Settles orders in doubt by the exchange's word: unknown outcomes, and fills not all booked.
+
+*Proved not executed* means: exchange time past timestamp + recvWindow + 1 s, the exchange does not know the
+order, and no unexplained trade on its symbol (decision 2). Until then the order stays UNKNOWN and keeps its
+reservations.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+
+import structlog
+
+from pms.exchange.errors import ExchangeError
+from pms.exchange.port import Absent, AccountView, OrderReport, Trading
+from pms.ledger.api import Ledger
+from pms.ledger.errors import FenceLostError, LedgerError
+from pms.model.clock import Clock
+from pms.model.fill import ExchangeFill, FillSource
+from pms.model.ids import ClientOrderId
+from pms.model.order import JournalOrder, OrderState
+
+log = structlog.get_logger(__name__)
+
+PROOF_MARGIN_MS = 1_000
+"""Added to timestamp + recvWindow before absence counts as proof (decision 2)."""
+
+FIRST_LOOK_SECONDS = 0.7
+"""The stream usually brings the fill first; querying at once would only spend weight."""
+
+RETRY_SECONDS_MAX = 10.0
+
+BookFill = Callable[[ExchangeFill], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class ResolverStatistics:
+    """`in_doubt` orders now; `settled`, `proved_absent`, `retries` since the start."""
+
+    in_doubt: int
+    settled: int
+    proved_absent: int
+    retries: int
+
+
+class DoubtResolver:
+    """Watches orders in doubt until they are settled. `run` must be active for watching to have an effect."""
+
+    def __init__(
+        self, ledger: Ledger, trading: Trading, account: AccountView, book_fill: BookFill, clock: Clock
+    ) -> None:
+        self._ledger = ledger
+        self._trading = trading
+        self._account = account
+        self._book_fill = book_fill
+        self._clock = clock
+        self._doubts: dict[ClientOrderId, None] = {}
+        self._wake = asyncio.Event()
+        self._settled = self._absent = self._retries = 0
+
+    def watch(self, client_order_id: ClientOrderId) -> None:
+        """Put an order in doubt; idempotent. Bounded by the orders that are not terminal."""
+        self._doubts[client_order_id] = None
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Settle orders in doubt until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                for client_order_id in tuple(self._doubts):
+                    del self._doubts[client_order_id]
+                    tasks.create_task(self._pursue(client_order_id), name=f"settle {client_order_id}")
+
+    async def _pursue(self, client_order_id: ClientOrderId) -> None:
+        delay_seconds = FIRST_LOOK_SECONDS
+        while True:
+            await self._clock.sleep(delay_seconds)
+            order = self._ledger.order(client_order_id)
+            if order is None:
+                self._settled += 1
+                return
+            try:
+                if await self.settle(order):
+                    self._settled += 1
+                    return
+            except FenceLostError:
+                raise
+            except (ExchangeError, LedgerError) as error:
+                log.warning("settle_retry", client_order_id=client_order_id, error=str(error))
+            self._retries += 1
+            delay_seconds = min(delay_seconds * 1.6, RETRY_SECONDS_MAX)
+
+    async def settle(self, order: JournalOrder) -> bool:
+        """Ask the exchange once and book what it says; True when the order is terminal or known to rest.
+
+        Raises ExchangeError when the exchange cannot be asked: the order stays as it is.
+        """
+        answer = await self._trading.query(order.symbol, order.client_order_id)
+        if isinstance(answer, Absent):
+            return await self._prove_absence(order)
+        await self._ledger.record_acknowledged(order.client_order_id, answer.order_id)
+        await self._book_missing(order, answer)
+        if not answer.status.terminal:
+            return True
+        row = await self._ledger.record_terminal(
+            order.client_order_id, answer.status, answer.executed_quantity
+        )
+        return row is None or row.state.terminal
+
+    async def _book_missing(self, order: JournalOrder, report: OrderReport) -> None:
+        current = self._ledger.order(order.client_order_id)
+        if current is None or current.booked_quantity >= report.executed_quantity:
+            return
+        for fill in await self._account.order_fills(order.symbol, report.order_id):
+            await self._book_fill(with_client_order_id(fill, order.client_order_id))
+
+    async def _prove_absence(self, order: JournalOrder) -> bool:
+        if order.state in (OrderState.LIVE, OrderState.FINISHING):
+            # The exchange has confirmed this order before; its absence now is a query lag, never proof.
+            return False
+        signed_until_ms = (order.timestamp_ms or order.created_at_ms) + order.recv_window_ms + PROOF_MARGIN_MS
+        if await self._account.server_time_ms() <= signed_until_ms:
+            return False
+        if await self._has_unexplained_trade(order):
+            log.error("unknown_order_with_unexplained_trade", client_order_id=order.client_order_id)
+            return False
+        if not isinstance(await self._trading.query(order.symbol, order.client_order_id), Absent):
+            return False
+        await self._ledger.record_not_executed(order.client_order_id, "proved absent on the exchange")
+        self._absent += 1
+        return True
+
+    async def _has_unexplained_trade(self, order: JournalOrder) -> bool:
+        fills = await self._account.fills_since(order.symbol, self._ledger.last_trade_id(order.symbol))
+        known = {row.exchange_order_id for row in self._ledger.open_orders()}
+        return any(
+            fill.side is order.side and fill.order_id not in known and not self._ledger.is_booked(fill)
+            for fill in fills
+        )
+
+    def statistics(self) -> ResolverStatistics:
+        return ResolverStatistics(len(self._doubts), self._settled, self._absent, self._retries)
+
+
+def with_client_order_id(
+    fill: ExchangeFill, client_order_id: ClientOrderId, source: FillSource = FillSource.QUERY
+) -> ExchangeFill:
+    """Return the fill under the client order id that it belongs to (trade lists of the venue lack it)."""
+    return replace(fill, client_order_id=client_order_id, source=source)

@@ -1,0 +1,112 @@
+"""From an approved order to the exchange's answer: intent, send, and the record of what came back.
+
+Invariants: 1. Nothing is sent whose intent is not committed (decision 2). 2. An unknown outcome becomes
+UNKNOWN in the journal and is handed to the resolver; no path here maps it to failure. 3. A sending that has
+begun is never cancelled: it runs in a task that the sender owns, so that a browser that goes away loses the
+answer, not the order.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+import structlog
+
+from pms.exchange.port import Confirmed, NotSent, OutcomeUnknown, PlaceOutcome, RefusedByExchange, Trading
+from pms.execution.live_orders import LiveOrders
+from pms.execution.resolver import DoubtResolver
+from pms.ledger.api import Ledger, NewIntent
+from pms.model.order import ApprovedOrder
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SenderStatistics:
+    """Counts since the start by outcome; `in_flight` now."""
+
+    confirmed: int
+    refused: int
+    not_sent: int
+    unknown: int
+    in_flight: int
+
+
+class OrderSender:
+    """Journals and sends approved orders. `run` must be active; see `pms.execution.service`."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        trading: Trading,
+        live_orders: LiveOrders,
+        resolver: DoubtResolver,
+    ) -> None:
+        self._ledger = ledger
+        self._trading = trading
+        self._live = live_orders
+        self._resolver = resolver
+        self._tasks: set[asyncio.Task[PlaceOutcome]] = set()
+        self._counts = {Confirmed: 0, RefusedByExchange: 0, NotSent: 0, OutcomeUnknown: 0}
+
+    async def send(self, intent: NewIntent, order: ApprovedOrder) -> PlaceOutcome:
+        """Journal the intent, send the order, record the answer, and return it.
+
+        Cancelling the caller does not cancel the order. Raises LedgerError when the intent could not be
+        journaled; then nothing was sent and the reservation is released.
+        """
+        task = asyncio.create_task(self._send(intent, order), name=f"send {intent.client_order_id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+        return await asyncio.shield(task)
+
+    async def drain(self, timeout_seconds: float) -> None:
+        """Wait for the sendings in flight, at most that long; what remains is settled by recovery."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=timeout_seconds)
+
+    async def _send(self, intent: NewIntent, order: ApprovedOrder) -> PlaceOutcome:
+        try:
+            await self._ledger.record_intent(intent)
+        except BaseException:
+            self._live.release(intent.client_order_id)
+            raise
+        outcome = await self._trading.place(order)
+        self._counts[type(outcome)] += 1
+        await self._record(intent, outcome)
+        return outcome
+
+    async def _record(self, intent: NewIntent, outcome: PlaceOutcome) -> None:
+        client_id = intent.client_order_id
+        match outcome:
+            case Confirmed(report=report):
+                await self._ledger.record_acknowledged(client_id, report.order_id)
+                if report.status.terminal:
+                    row = await self._ledger.record_terminal(
+                        client_id, report.status, report.executed_quantity
+                    )
+                    if row is not None and not row.state.terminal:
+                        self._resolver.watch(client_id)
+            case RefusedByExchange(code=code, message=message):
+                await self._ledger.record_rejected(client_id, str(code), message)
+            case NotSent(reason=reason):
+                await self._ledger.record_not_executed(client_id, reason)
+            case OutcomeUnknown(timestamp_ms=timestamp_ms, recv_window_ms=recv_window_ms, reason=reason):
+                log.warning("order_outcome_unknown", client_order_id=client_id, reason=reason)
+                await self._ledger.record_unknown(client_id, timestamp_ms, recv_window_ms)
+                self._resolver.watch(client_id)
+
+    def _finished(self, task: asyncio.Task[PlaceOutcome]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            # The awaiting caller gets the exception too; it is logged here for the case that the caller is
+            # gone.
+            log.error("order_sending_failed", task=task.get_name(), error=repr(task.exception()))
+
+    def statistics(self) -> SenderStatistics:
+        return SenderStatistics(
+            self._counts[Confirmed],
+            self._counts[RefusedByExchange],
+            self._counts[NotSent],
+            self._counts[OutcomeUnknown],
+            len(self._tasks),
+        )

@@ -1,0 +1,1 @@
+"""Reconciliation with the exchange: stream events, gap filling and start-up recovery."""

@@ -1,0 +1,183 @@
+"""Closing a gap: what the exchange did while we were not listening, booked before live events are released.
+
+Steps, in order: 1. every open journal order is asked for and its fills are booked by trade id; 2. every
+execution since the last booked trade id of each symbol is booked, foreign ones included; 3. the real
+positions are read and the identity Σ virtual + house = exchange net is judged. The first gap is start-up
+recovery: no order leaves before it.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import structlog
+
+from pms.exchange.errors import ExchangeError
+from pms.exchange.port import AccountView, StreamGap
+from pms.execution.exchange_net import ExchangeNet
+from pms.execution.resolver import DoubtResolver, with_client_order_id
+from pms.ledger.api import Ledger
+from pms.ledger.errors import FenceLostError, LedgerError
+from pms.model.clock import Clock
+from pms.model.fill import ExchangeFill, FillSource
+from pms.model.ids import ClientOrderId, TradeId
+from pms.model.money import ZERO
+from pms.model.order import JournalOrder, OrderState
+from pms.model.symbol import Symbol
+from pms.sync.errors import SyncError
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+CONCURRENT_QUERIES = 8
+RETRY_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryStatistics:
+    """`ready` once the first gap is closed; counts since the start."""
+
+    ready: bool
+    gaps_closed: int
+    orders_settled: int
+    retries: int
+
+
+class GapFiller:
+    """Fills gaps of the private stream. Used by one consumer at a time."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        account: AccountView,
+        resolver: DoubtResolver,
+        book_fill: Callable[[ExchangeFill], Awaitable[None]],
+        exchange_net: ExchangeNet,
+        clock: Clock,
+        recv_window_ms: int,
+    ) -> None:
+        self._ledger = ledger
+        self._account = account
+        self._resolver = resolver
+        self._book_fill = book_fill
+        self._net = exchange_net
+        self._clock = clock
+        self._recv_window_ms = recv_window_ms
+        self._closed = self._settled = self._retries = 0
+        self.ready = asyncio.Event()
+
+    async def fill(self, gap: StreamGap) -> None:
+        """Close the gap; retries until the exchange answers. Cancellation leaves the gap open for the next
+        start."""
+        self._net.forget()
+        first = not self.ready.is_set()
+        while True:
+            try:
+                await self._fill_once(first)
+                break
+            except (ExchangeError, LedgerError) as error:
+                if isinstance(error, FenceLostError):
+                    raise
+                self._retries += 1
+                log.warning("gap_fill_retry", error=str(error), since_ms=gap.since_ms)
+                await self._clock.sleep(RETRY_SECONDS)
+        self._closed += 1
+        self.ready.set()
+
+    async def _fill_once(self, first: bool) -> None:
+        if first:
+            await self._adopt()
+            await self._doubt_orders_of_earlier_life()
+        # Settling orders books single fills; the symbols' own gaps start where they started before that.
+        since = {symbol: self._ledger.last_trade_id(symbol) for symbol in self._ledger.fill_symbols()}
+        await self._each(self._orders_to_ask(first), self._settle)
+        await self._each(since.items(), self._fill_symbol)
+        positions = await self._account.positions()
+        self._net.snapshot(tuple(positions), self._clock.now_ms())
+
+    async def _adopt(self) -> None:
+        """Adopt the real account once for each epoch of the exchange (decision 7)."""
+        epoch = await self._account.epoch()
+        if self._ledger.adopted_epoch() == epoch:
+            return
+        if self._ledger.adopted_epoch() is None:
+            await self._require_known_positions()
+        wallet = await self._account.wallet()
+        await self._ledger.adopt_wallet(wallet.wallet_balance, epoch)
+
+    async def _require_known_positions(self) -> None:
+        """Refuse an account whose positions the ledger cannot explain: they would belong to nobody (decision
+        9)."""
+        held = {position.symbol: position.signed_quantity for position in await self._account.positions()}
+        symbols = {*held, *(position.symbol for position in self._ledger.open_positions())}
+        strange = sorted(
+            symbol for symbol in symbols if held.get(symbol, ZERO) != self._ledger.expected_net(symbol)
+        )
+        if strange:
+            raise SyncError(
+                f"the exchange account's positions on {', '.join(strange)} differ from the ledger's; "
+                "close them on the exchange, or correct the ledger, before the first start"
+            )
+
+    async def _doubt_orders_of_earlier_life(self) -> None:
+        # The earlier process signed no request after its death, so the exchange's clock now bounds all of
+        # them.
+        now_ms = await self._account.server_time_ms()
+        for order in self._ledger.open_orders():
+            if order.state in (OrderState.INTENT, OrderState.SENT):
+                await self._ledger.record_unknown(order.client_order_id, now_ms, self._recv_window_ms)
+
+    def _orders_to_ask(self, first: bool) -> list[JournalOrder]:
+        # In this life an INTENT is in the sender's hands; asking for it now would race its own answer.
+        return [
+            order for order in self._ledger.open_orders() if first or order.state is not OrderState.INTENT
+        ]
+
+    async def _settle(self, order: JournalOrder) -> None:
+        if await self._resolver.settle(order):
+            self._settled += 1
+        else:
+            self._resolver.watch(order.client_order_id)
+
+    async def _fill_symbol(self, gap: tuple[Symbol, TradeId]) -> None:
+        symbol, since = gap
+        adopted_at_ms = self._ledger.adopted_at_ms()
+        for fill in await self._account.fills_since(symbol, since):
+            if fill.trade_time_ms >= adopted_at_ms:
+                known = self._client_order_id_of(fill) or fill.client_order_id
+                await self._book_fill(with_client_order_id(fill, known, FillSource.RECOVERY))
+
+    def _client_order_id_of(self, fill: ExchangeFill) -> ClientOrderId | None:
+        for order in self._ledger.open_orders():
+            if order.exchange_order_id == fill.order_id:
+                return order.client_order_id
+        return None
+
+    async def _each(self, items: Iterable[T], work: Callable[[T], Awaitable[None]]) -> None:
+        limit = asyncio.Semaphore(CONCURRENT_QUERIES)
+
+        async def bounded(item: T) -> None:
+            async with limit:
+                await work(item)
+
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for item in items:
+                    tasks.create_task(bounded(item))
+        except ExceptionGroup as group:
+            # The first cause stands for all: what failed is asked for again as a whole.
+            raise first_cause(group) from group
+
+    def statistics(self) -> RecoveryStatistics:
+        return RecoveryStatistics(self.ready.is_set(), self._closed, self._settled, self._retries)
+
+
+def first_cause(group: ExceptionGroup[Exception]) -> Exception:
+    """Return one exception of a group: a lost fence or a programming error before what may be retried."""
+    retried, rest = group.split((ExchangeError, LedgerError))
+    lost = group.subgroup(FenceLostError)
+    chosen: ExceptionGroup[Exception] = lost or rest or retried or group
+    error = chosen.exceptions[0]
+    return first_cause(error) if isinstance(error, ExceptionGroup) else error

@@ -1,0 +1,151 @@
+"""The private stream's events on their way into the ledger: the one consumer, in order, gaps filled first.
+
+Invariants: 1. A fill is acknowledged only by booking it; if booking fails the gap is filled from the exchange
+later, never forgotten (spec H10). 2. A terminal state is taken from the exchange's word only (decision 2). 3.
+Order events and account events of one execution are never ordered against each other (exchange spec 5.2).
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from pms.exchange.errors import ExchangeError
+from pms.exchange.port import AccountEvent, OrderEvent, StreamGap, UserEvent
+from pms.execution.exchange_net import ExchangeNet
+from pms.execution.fees import fee_in_settle_asset
+from pms.execution.resolver import DoubtResolver
+from pms.ledger.api import Ledger
+from pms.ledger.errors import FenceLostError, LedgerError
+from pms.model.fill import ExchangeFill
+from pms.model.ids import owner_prefix
+from pms.model.symbol import Symbol
+from pms.sync.recovery import GapFiller, first_cause
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class UserEventStatistics:
+    """Counts since the start; `last_event_ms` is the exchange's time of the newest event."""
+
+    order_events: int
+    account_events: int
+    gaps: int
+    fills_booked: int
+    fills_duplicate: int
+    fees_estimated: int
+    last_event_ms: int
+
+
+class FillBooker:
+    """Books exchange fills with their fee in the settle asset; shared by stream, resolver and recovery."""
+
+    def __init__(self, ledger: Ledger, settle_asset: str, mark: Callable[[Symbol], float | None]) -> None:
+        self._ledger = ledger
+        self._settle_asset = settle_asset
+        self._mark = mark
+        self.booked = 0
+        self.duplicates = 0
+        self.fees_estimated = 0
+
+    async def book(self, fill: ExchangeFill) -> None:
+        """Book one fill exactly once. Raises LedgerError when it could not be committed."""
+        fee, estimated = fee_in_settle_asset(fill, self._settle_asset, self._mark)
+        if estimated:
+            self.fees_estimated += 1
+            log.warning("fee_estimated", symbol=fill.symbol, trade_id=fill.trade_id, asset=fill.fee_asset)
+        result = await self._ledger.book_fill(fill, fee)
+        if result.duplicate:
+            self.duplicates += 1
+        else:
+            self.booked += 1
+
+
+class UserEventProcessor:
+    """Consumes the private stream. `handle` is called by the stream for one event at a time, in order."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        booker: FillBooker,
+        resolver: DoubtResolver,
+        exchange_net: ExchangeNet,
+        gap_filler: GapFiller,
+        on_position_report: Callable[[Symbol], None],
+    ) -> None:
+        self._ledger = ledger
+        self._booker = booker
+        self._resolver = resolver
+        self._net = exchange_net
+        self._gap_filler = gap_filler
+        self._on_position_report = on_position_report
+        self._order_events = self._account_events = self._gaps = self._last_event_ms = 0
+
+    async def handle(self, event: UserEvent) -> None:
+        """Apply one event; returns when it is committed. A StreamGap returns when the gap is closed.
+
+        Raises ExchangeError when the ledger could not commit it: the stream then starts anew with a gap since
+        the last event that was handled, and the gap brings the event again.
+        """
+        try:
+            await self._apply(event)
+        except ExceptionGroup as group:
+            raise self._retriable(first_cause(group)) from group
+        except LedgerError as error:
+            raise self._retriable(error) from error
+
+    def _retriable(self, error: Exception) -> Exception:
+        if isinstance(error, LedgerError) and not isinstance(error, FenceLostError):
+            log.error("event_not_committed", error=str(error))
+            return ExchangeError(f"an event could not be committed ({error}); the gap is filled again")
+        return error
+
+    async def _apply(self, event: UserEvent) -> None:
+        match event:
+            case OrderEvent():
+                self._order_events += 1
+                self._last_event_ms = event.event_time_ms
+                await self._order(event)
+            case AccountEvent():
+                self._account_events += 1
+                self._last_event_ms = event.event_time_ms
+                for position in event.positions:
+                    self._net.report(position)
+                    self._on_position_report(position.symbol)
+            case StreamGap():
+                self._gaps += 1
+                await self._gap_filler.fill(event)
+
+    async def _order(self, event: OrderEvent) -> None:
+        report = event.report
+        ours = owner_prefix(report.client_order_id) is not None
+        row = self._ledger.order(report.client_order_id) if ours else None
+        # All commits of one event are queued before the first is awaited, so that they share one commit
+        # group.
+        async with asyncio.TaskGroup() as commits:
+            if row is not None and row.exchange_order_id is None:
+                commits.create_task(self._ledger.record_acknowledged(report.client_order_id, report.order_id))
+            if event.fill is not None:
+                commits.create_task(self._booker.book(event.fill))
+            if row is not None and report.status.terminal:
+                commits.create_task(
+                    self._ledger.record_terminal(
+                        report.client_order_id, report.status, report.executed_quantity
+                    )
+                )
+        if report.status.terminal and self._ledger.order(report.client_order_id) is not None:
+            # Terminal on the exchange, yet not all of it is booked: a fill is still on its way, or was lost.
+            self._resolver.watch(report.client_order_id)
+
+    def statistics(self) -> UserEventStatistics:
+        return UserEventStatistics(
+            self._order_events,
+            self._account_events,
+            self._gaps,
+            self._booker.booked,
+            self._booker.duplicates,
+            self._booker.fees_estimated,
+            self._last_event_ms,
+        )

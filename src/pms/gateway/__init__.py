@@ -1,0 +1,1 @@
+"""The outer surface: HTTP API, browser WebSocket, authentication, ownership, and the built dashboard."""

@@ -1,0 +1,119 @@
+"""Request bodies, strict: exact numbers, bounded texts, enums; further fields are ignored (spec 1)."""
+
+import re
+from decimal import Decimal
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from pms.gateway.strict_json import NotNegativeNumber, Number, PositiveNumber, StrictBool
+from pms.model.account import PositionSide
+
+LEVERAGE_MAX = 125
+SYMBOL_CHARACTERS_MAX = 64
+ID_CHARACTERS = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def _upper(value: object) -> object:
+    return value.upper() if isinstance(value, str) and len(value) < 16 else value
+
+
+def _symbol(value: str) -> str:
+    if not value.isprintable() or any(mark in value for mark in "<>\"'&\\ "):
+        raise ValueError("is not a symbol")
+    return value
+
+
+def _name(value: str) -> str:
+    name = value.strip().replace("'", "\u2019")
+    # The browser makes "<user>'s Account": its apostrophe becomes a typographic one; no markup (H-30).
+    if not name or not name.isprintable() or any(mark in name for mark in '<>&"'):
+        raise ValueError('must be printable and without < > & "')
+    return name
+
+
+def _username(value: str) -> str:
+    if not value.isprintable() or any(mark in value for mark in "<>&\"'"):
+        raise ValueError("must be printable and without < > & \" '")
+    return value
+
+
+def _leverage(value: Number) -> Number:
+    if not 1 <= value <= LEVERAGE_MAX:
+        raise ValueError(f"must be between 1 and {LEVERAGE_MAX}")
+    return value
+
+
+SymbolText = Annotated[str, Field(min_length=1, max_length=SYMBOL_CHARACTERS_MAX), AfterValidator(_symbol)]
+AccountName = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_name)]
+Side = Annotated[PositionSide, BeforeValidator(_upper)]
+Leverage = Annotated[PositiveNumber, AfterValidator(_leverage)]
+IdText = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+
+
+class Body(BaseModel):
+    """Base: camelCase on the wire, further fields ignored."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="ignore", hide_input_in_errors=True
+    )
+
+
+class LoginBody(Body):
+    username: str = Field(min_length=1, max_length=256)
+    password: str = Field(min_length=1, max_length=4096)
+
+
+class RegisterBody(Body):
+    username: Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_username)]
+    password: str = Field(min_length=1, max_length=256)
+
+
+class NewAccountBody(Body):
+    name: AccountName
+    initial_balance: NotNegativeNumber = Decimal(0)
+    type: Literal["USER", "BOT"] = "USER"
+
+
+class ChangeAccountBody(Body):
+    """`addBalance` of any sign and `status` are for admins only (H-1, H-2)."""
+
+    name: AccountName | None = None
+    add_balance: Number | None = None
+    status: Literal["ACTIVE", "FROZEN"] | None = None
+
+
+class RulesChangeBody(Body):
+    max_leverage: Leverage
+    max_notional_per_trade: PositiveNumber
+    max_total_exposure: PositiveNumber
+    liquidation_threshold: PositiveNumber = Field(le=1)
+
+
+class MarketOrderBody(Body):
+    """`quantity` in base units; `side` is the position side, any case."""
+
+    sub_account_id: IdText
+    symbol: SymbolText
+    side: Side
+    quantity: PositiveNumber
+    leverage: Leverage
+    reduce_only: StrictBool = False
+    babysitter_excluded: StrictBool = True
+    fast_execution: StrictBool = True
+
+
+class LimitOrderBody(Body):
+    sub_account_id: IdText
+    symbol: SymbolText
+    side: Side
+    quantity: PositiveNumber
+    price: PositiveNumber
+    leverage: Leverage
+    reduce_only: StrictBool = False
+    time_in_force: Literal["GTC", "IOC", "FOK", "GTX"] = "GTC"
+
+
+class LiquidationModeBody(Body):
+    mode: Literal["ADL_30", "INSTANT_CLOSE", "TAKEOVER"]

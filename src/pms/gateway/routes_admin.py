@@ -1,0 +1,152 @@
+"""`/api/admin` and `/api/exposure`: what an administrator sees and does (gateway spec 6.15 and 6.17)."""
+
+import asyncio
+import logging
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from pms.exchange.errors import ExchangeError
+from pms.execution.api import AccountState
+from pms.gateway import render, wire
+from pms.gateway.context import Gateway, GatewayOf, PrincipalOf
+from pms.gateway.requests import LiquidationModeBody
+from pms.gateway.routes_trade import KEY_NOTE, close_everything, close_one
+from pms.gateway.routing import AdminRoute, router
+from pms.model.account import AccountStatus, LiquidationMode
+
+log = logging.getLogger(__name__)
+
+admin = router("/api/admin", "admin", AdminRoute)
+exposures = router("/api", "admin", AdminRoute)
+ROUTERS: tuple[APIRouter, ...] = (admin, exposures)
+
+AT_RISK_RATIO = 0.5
+WALLET_SECONDS_MAX = 2.0
+
+
+def _states(gateway: Gateway) -> list[AccountState]:
+    service = gateway.deps.service
+    return [
+        state
+        for row in gateway.deps.ledger.accounts()
+        if (state := service.account_state(row.id)) is not None
+    ]
+
+
+async def _main_balance(gateway: Gateway) -> dict[str, float] | None:
+    if gateway.deps.main_account is None:
+        return None
+    try:
+        async with asyncio.timeout(WALLET_SECONDS_MAX):
+            wallet = await gateway.deps.main_account.wallet()
+    except (ExchangeError, TimeoutError) as error:
+        log.warning("the real account's balance could not be read: %s", error)
+        return None
+    total, free = float(wallet.margin_balance), float(wallet.available_balance)
+    return {"total": total, "free": free, "used": total - free}
+
+
+@admin.get("/dashboard", operation_id="admin_dashboard")
+async def dashboard(gateway: GatewayOf) -> wire.DashboardBody:
+    """Return every account with its live state, and the real account's balance (null: cannot be read)."""
+    balance = await _main_balance(gateway)
+    return wire.DashboardBody(
+        accounts=[render.account_state(state) for state in _states(gateway)], main_account_balance=balance
+    )
+
+
+@admin.get("/at-risk", operation_id="accounts_at_risk")
+async def at_risk(gateway: GatewayOf) -> list[wire.PositionsBody]:
+    """List active accounts with positions whose margin ratio is 0.5 or more."""
+    return [
+        render.account_state(state)
+        for state in _states(gateway)
+        if state.account.status is AccountStatus.ACTIVE
+        and state.positions
+        and state.summary.margin_ratio >= AT_RISK_RATIO
+    ]
+
+
+@admin.get("/all-positions", operation_id="all_positions")
+async def all_positions(gateway: GatewayOf) -> list[wire.AllPositionsItem]:
+    """List every open position with its account."""
+    items = []
+    for state in _states(gateway):
+        account = render.sub_account(state.account)
+        for live in state.positions:
+            fields = render.live_position(live).model_dump()
+            items.append(wire.AllPositionsItem.model_validate(fields | {"sub_account": account}))
+    return items
+
+
+@admin.post(
+    "/force-close/{position_id}",
+    response_model=wire.CloseResult,
+    operation_id="force_close",
+    openapi_extra=KEY_NOTE,
+)
+async def force_close(
+    request: Request, position_id: str, principal: PrincipalOf, gateway: GatewayOf
+) -> Response:
+    """Close a position of anybody."""
+    return await close_one(request, gateway, principal, position_id)
+
+
+@admin.post(
+    "/force-close-all/{sub_account_id}",
+    response_model=wire.CloseAllResult,
+    operation_id="force_close_all",
+    openapi_extra=KEY_NOTE,
+)
+async def force_close_all(
+    request: Request, sub_account_id: str, principal: PrincipalOf, gateway: GatewayOf
+) -> Response:
+    """Close all positions of an account of anybody."""
+    return await close_everything(request, gateway, principal, sub_account_id)
+
+
+@admin.post("/freeze/{sub_account_id}", operation_id="freeze")
+async def freeze(sub_account_id: str, principal: PrincipalOf, gateway: GatewayOf) -> wire.SubAccountBody:
+    """Block new exposure; the account stays under risk control (H-2)."""
+    account = gateway.account(principal, sub_account_id)
+    changed = await gateway.deps.ledger.set_status(account.id, AccountStatus.FROZEN, principal.actor)
+    return render.sub_account(changed)
+
+
+@admin.post("/unfreeze/{sub_account_id}", operation_id="unfreeze")
+async def unfreeze(sub_account_id: str, principal: PrincipalOf, gateway: GatewayOf) -> wire.SubAccountBody:
+    """Let the account trade again."""
+    account = gateway.account(principal, sub_account_id)
+    changed = await gateway.deps.ledger.set_status(account.id, AccountStatus.ACTIVE, principal.actor)
+    return render.sub_account(changed)
+
+
+@admin.post("/liquidation-mode/{sub_account_id}", operation_id="set_liquidation_mode")
+async def liquidation_mode(
+    sub_account_id: str, body: LiquidationModeBody, principal: PrincipalOf, gateway: GatewayOf
+) -> wire.SubAccountBody:
+    """Choose what happens at the liquidation threshold; in force at once (H-22)."""
+    account = gateway.account(principal, sub_account_id)
+    mode = LiquidationMode(body.mode)
+    return render.sub_account(
+        await gateway.deps.ledger.set_liquidation_mode(account.id, mode, principal.actor)
+    )
+
+
+@admin.get("/balance-log/{sub_account_id}", operation_id="balance_log")
+async def balance_log(
+    sub_account_id: str,
+    principal: PrincipalOf,
+    gateway: GatewayOf,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> list[wire.BalanceLogBody]:
+    """List movements of the balance, newest first."""
+    account = gateway.account(principal, sub_account_id)
+    return [render.balance_log(row) for row in await gateway.deps.queries.balance_logs(account.id, limit)]
+
+
+@exposures.get("/exposure", operation_id="exposure")
+async def exposure(gateway: GatewayOf) -> list[wire.ExposureBody]:
+    """Return the netting identity of each symbol (decision 9)."""
+    return [render.exposure(row) for row in gateway.deps.service.exposure()]

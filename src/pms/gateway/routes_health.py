@@ -1,0 +1,70 @@
+"""`/api/health`: what is up, by real probes with a budget of 500 ms each (gateway spec 2.4)."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+
+from fastapi import APIRouter, Response
+
+from pms.gateway import wire
+from pms.gateway.context import Gateway, GatewayOf
+from pms.gateway.routing import PublicRoute, router
+
+log = logging.getLogger(__name__)
+
+health = router("/api", "health", PublicRoute)
+ROUTERS: tuple[APIRouter, ...] = (health,)
+
+PROBE_SECONDS_MAX = 0.5
+
+
+async def _probe(name: str, probe: Awaitable[bool]) -> bool:
+    try:
+        async with asyncio.timeout(PROBE_SECONDS_MAX):
+            return await probe
+    except Exception as error:
+        # Whatever a probe raises means "not healthy"; the reason is for the log, not for the public answer.
+        log.warning("health probe %s failed: %r", name, error)
+        return False
+
+
+async def _body(gateway: Gateway) -> wire.HealthBody:
+    probes = gateway.deps.probes
+    exchange, redis, database = await asyncio.gather(
+        _probe("exchange", probes.exchange()),
+        _probe("redis", probes.redis()),
+        _probe("database", probes.database()),
+    )
+    engine = probes.engine()
+    return wire.HealthBody(
+        status="ok" if exchange and database and engine.ready else "degraded",
+        exchange=exchange,
+        redis=redis,
+        database=database,
+        position_book_accounts=len(gateway.deps.ledger.accounts()),
+        timestamp=gateway.deps.clock.now_ms(),
+        engine=wire.EngineBody(ready=engine.ready, owner=engine.owner, lease_age_ms=engine.lease_age_ms),
+        user_stream=wire.UserStreamBody(
+            connected=engine.user_stream_connected, last_event_ts=engine.user_stream_last_event_ms
+        ),
+        market_data=wire.MarketDataBody(
+            symbols=engine.market_symbols, oldest_tick_ms=engine.oldest_tick_age_ms
+        ),
+        event_loop_lag_ms=round(gateway.sockets.event_loop_lag_ms, 3),
+        version=gateway.deps.version,
+    )
+
+
+@health.get("/health", operation_id="health")
+async def get_health(gateway: GatewayOf) -> wire.HealthBody:
+    """Report health; always 200."""
+    return await _body(gateway)
+
+
+@health.get("/health/ready", operation_id="ready")
+async def get_ready(response: Response, gateway: GatewayOf) -> wire.HealthBody:
+    """Report readiness: 200 when orders can be taken, else 503."""
+    body = await _body(gateway)
+    if body.status != "ok":
+        response.status_code = 503
+    return body

@@ -1,0 +1,206 @@
+"""The route classes: authenticate, limit and parse before a handler runs, in that order (spec 2.3, 3.5)."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any, ClassVar
+
+from fastapi import APIRouter, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+
+from pms.gateway import wire
+from pms.gateway.auth import Principal
+from pms.gateway.context import Gateway, client_address, gateway_of
+from pms.gateway.errors import ApiError, ErrorItem, forbidden, invalid
+from pms.gateway.rate_limit import Allowance, too_many
+from pms.gateway.strict_json import JsonError, parse_json
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+READ_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
+
+
+class StrictRequest(Request):
+    """A request whose JSON was parsed exactly, before anybody asks for it."""
+
+    parsed: object = None
+
+    async def json(self) -> object:
+        return self.parsed
+
+
+async def _parse(request: Request) -> object:
+    body = await request.body()
+    if not body:
+        return None
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise ApiError(415, "UNSUPPORTED_MEDIA_TYPE", "The body must be application/json.")
+    try:
+        return parse_json(body)
+    except JsonError as error:
+        raise invalid(f"The body is not acceptable JSON: {error}.", "MALFORMED_JSON") from error
+
+
+class PublicRoute(APIRoute):
+    """No credential; a small bucket for each address."""
+
+    async def admit(self, gateway: Gateway, request: Request) -> Allowance:
+        allowance = gateway.limiter.count(
+            f"address {client_address(request)}", gateway.deps.settings.unauthenticated_per_minute
+        )
+        if not allowance.allowed:
+            raise too_many(allowance)
+        return allowance
+
+    async def check_body(self, gateway: Gateway, request: Request, body: object) -> None:
+        """Hook for ownership that the body decides; it precedes validation (gateway spec 4)."""
+
+    def get_route_handler(self) -> Handler:
+        inner = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            gateway = gateway_of(request)
+            allowance = await self.admit(gateway, request)
+            # The shell adds them to whatever answer comes, refusals included.
+            request.state.rate_headers = allowance.headers()
+            strict = StrictRequest(request.scope, request.receive)
+            strict.parsed = await _parse(request) if request.method in BODY_METHODS else None
+            strict._body = await request.body()
+            await self.check_body(gateway, strict, strict.parsed)
+            response = await inner(strict)
+            response.headers.setdefault("Cache-Control", "no-store")
+            return response
+
+        return handle
+
+
+class UserRoute(PublicRoute):
+    """Session or API key; limits for each principal after authentication (H-9)."""
+
+    session_only: ClassVar[bool] = False
+    admin_only: ClassVar[bool] = False
+
+    async def admit(self, gateway: Gateway, request: Request) -> Allowance:
+        try:
+            principal = await gateway.authenticator.authenticate(
+                request.headers, session_only=self.session_only
+            )
+        except ApiError:
+            await super().admit(gateway, request)
+            raise
+        reading = request.method in READ_METHODS
+        settings = gateway.deps.settings
+        limit = settings.reads_per_minute if reading else settings.writes_per_minute
+        allowance = gateway.limiter.count(f"{'read' if reading else 'write'} {principal.user_id}", limit)
+        if not allowance.allowed:
+            raise too_many(allowance)
+        if self.admin_only and not principal.is_admin:
+            raise forbidden("Only administrators may do this.")
+        request.state.principal = principal
+        return allowance
+
+
+class OwnedBodyRoute(UserRoute):
+    """The body names the sub-account; a foreign one is refused before anything else in the body is judged."""
+
+    async def check_body(self, gateway: Gateway, request: Request, body: object) -> None:
+        if not isinstance(body, dict):
+            raise invalid("The body must be a JSON object.")
+        sub_account_id = body.get("subAccountId")
+        if not isinstance(sub_account_id, str) or not sub_account_id:
+            raise invalid("subAccountId is missing.", path="subAccountId")
+        principal: Principal = request.state.principal
+        gateway.account(principal, sub_account_id)
+
+
+class SessionRoute(UserRoute):
+    """Sessions only, no API key."""
+
+    session_only = True
+
+
+class AdminRoute(UserRoute):
+    """Administrators only; an API key never carries that role (H-7)."""
+
+    admin_only = True
+
+
+class AdminSessionRoute(AdminRoute):
+    session_only = True
+
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": wire.ErrorBody, "description": text}
+    for status, text in (
+        (400, "Refused: the request or the account does not allow it"),
+        (401, "The credential is not valid"),
+        (403, "Not yours"),
+        (404, "Unknown id"),
+        (409, "In conflict with the present state"),
+        (413, "Body beyond 100 kB"),
+        (429, "Too many requests"),
+        (503, "Not ready; retry"),
+    )
+}
+
+
+def router(prefix: str, tag: str, route_class: type[PublicRoute]) -> APIRouter:
+    """Make a router whose routes all have one access rule and document the one error body."""
+    return APIRouter(prefix=prefix, tags=[tag], route_class=route_class, responses=ERRORS)
+
+
+# --- error answers ------------------------------------------------------------------------------------------
+
+
+def _json(error: ApiError) -> JSONResponse:
+    headers = {"Cache-Control": "no-store", **error.headers}
+    return JSONResponse(error.body(), status_code=error.status, headers=headers)
+
+
+async def on_api_error(request: Request, error: Exception) -> Response:
+    if not isinstance(error, ApiError):
+        raise error
+    return _json(error)
+
+
+async def on_invalid(request: Request, error: Exception) -> Response:
+    """Schema failures are 400 with `details` of dotted paths; values are never repeated (spec 2.2)."""
+    if not isinstance(error, RequestValidationError):
+        raise error
+    details = []
+    for problem in error.errors():
+        place = [str(part) for part in problem["loc"]]
+        path = ".".join(place[1:]) if len(place) > 1 else "body"
+        text = str(problem["msg"]).removeprefix("Value error, ")
+        details.append({"path": path, "message": text, "code": _issue(str(problem["type"]))})
+    text = "; ".join(f"{detail['path']}: {detail['message']}" for detail in details[:5])
+    items = [
+        ErrorItem("VALIDATION_FAILED", f"{detail['path']}: {detail['message']}") for detail in details[:5]
+    ]
+    return _json(ApiError(400, "VALIDATION_FAILED", text, errors=items, details=details[:20]))
+
+
+def _issue(kind: str) -> str:
+    if kind == "missing" or kind.endswith("_type"):
+        return "invalid_type"
+    if kind.startswith(("greater", "too_short", "string_too_short")):
+        return "too_small"
+    if kind.startswith(("less", "too_long", "string_too_long")):
+        return "too_big"
+    return "invalid_value"
+
+
+async def on_http(request: Request, error: Exception) -> Response:
+    """Answers of the framework itself: unknown paths and methods, as JSON (gateway spec 2.1)."""
+    if not isinstance(error, HTTPException):
+        raise error
+    if error.status_code == 404:
+        return _json(ApiError(404, "NOT_FOUND", f"There is nothing at {request.url.path[:200]}."))
+    if error.status_code == 405:
+        allowed = dict(error.headers or {})
+        return _json(
+            ApiError(405, "METHOD_NOT_ALLOWED", f"{request.method} is not possible here.", headers=allowed)
+        )
+    return _json(ApiError(error.status_code, "REQUEST_FAILED", str(error.detail)))

@@ -1,0 +1,139 @@
+"""Runs the application in this process and on this event loop, without touching signals (decision 29)."""
+
+import asyncio
+import contextlib
+import errno
+import logging
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from pms.gateway.app import create_app
+from pms.gateway.bounds import FRAME_BYTES_MAX
+from pms.gateway.context import Gateway, GatewayDependencies
+from pms.gateway.errors import GatewayError, PortInUseError
+
+log = logging.getLogger(__name__)
+
+START_SECONDS_MAX = 10.0
+STOP_SECONDS_MAX = 1.4
+ABORT_SECONDS = 12.0
+
+
+class BrowserProtocol(WebSocketsSansIOProtocol):
+    """Cuts a connection whose peer takes nothing any more; closing alone would wait for it without end."""
+
+    def keepalive_timeout(self) -> None:
+        super().keepalive_timeout()
+        self.transport.abort()
+
+    def on_task_complete(self, task: asyncio.Task[None]) -> None:
+        super().on_task_complete(task)
+        if not self.disconnected:
+            self.loop.call_later(ABORT_SECONDS, self.transport.abort)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: stopping is the composition root's business."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class GatewayServer:
+    """Listens, serves, stops. `start` returns once requests are answered; `stop` within 1.5 s."""
+
+    def __init__(self, deps: GatewayDependencies) -> None:
+        self._deps = deps
+        self.app = create_app(deps)
+        self.gateway: Gateway = self.app.state.gateway
+        self._socket: socket.socket | None = None
+        self._server: _Server | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def url(self) -> str:
+        """The address to open, with the real port. Raises GatewayError before `start`."""
+        if self._socket is None:
+            raise GatewayError("The gateway is not listening; start it first.")
+        host, port = self._socket.getsockname()[:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    async def start(self) -> None:
+        """Bind and serve. Raises PortInUseError when the address is taken; nothing is killed (H-27)."""
+        settings = self._deps.settings
+        self._socket = _bind(settings.host, settings.port)
+        config = uvicorn.Config(
+            self.app,
+            http="httptools",
+            ws=BrowserProtocol,
+            ws_max_size=FRAME_BYTES_MAX,
+            ws_ping_interval=settings.ping_seconds,
+            ws_ping_timeout=settings.ping_seconds,
+            ws_per_message_deflate=False,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=1,
+            timeout_keep_alive=65,
+        )
+        self._server = _Server(config)
+        self._deps.hub.add_sink(self.gateway.sockets.publish)
+        self.gateway.sockets.start()
+        self._task = asyncio.create_task(
+            self._server.serve(sockets=[self._socket]), name="gateway http server"
+        )
+        async with asyncio.timeout(START_SECONDS_MAX):
+            while not self._server.started:
+                if self._task.done():
+                    self._task.result()
+                    raise GatewayError("The HTTP server ended while it was starting; see the log.")
+                await asyncio.sleep(0.002)
+        log.info("the gateway listens at %s", self.url)
+
+    async def stop(self) -> None:
+        """End all sockets and requests, then stop listening. Idempotent."""
+        if self._server is None or self._task is None:
+            return
+        self._deps.hub.remove_sink(self.gateway.sockets.publish)
+        await self.gateway.sockets.stop()
+        self._server.should_exit = True
+        _, waiting = await asyncio.wait((self._task,), timeout=STOP_SECONDS_MAX)
+        if waiting:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        elif not self._task.cancelled() and self._task.exception() is not None:
+            log.error("the HTTP server ended by an error", exc_info=self._task.exception())
+        self._server = self._task = None
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """Return a bound socket. Raises PortInUseError with what to do."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise PortInUseError(
+            f"{host} is not an address of this machine ({error}); give another --host."
+        ) from error
+    bound = socket.socket(family, kind, protocol)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+        bound.listen(2048)
+        bound.setblocking(False)
+    except OSError as error:
+        bound.close()
+        if error.errno == errno.EADDRINUSE:
+            raise PortInUseError(
+                f"port {port} is in use on {host}: stop what listens there or choose another with --port "
+                "(0 takes a free one); nothing was changed."
+            ) from error
+        raise PortInUseError(
+            f"{host} port {port} cannot be listened on: {error.strerror}; choose another."
+        ) from error
+    return bound

@@ -1,0 +1,273 @@
+"""The `pms` command: parses, calls, and turns every error into one line and a stable exit code."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+
+from pms import __version__
+from pms.model.errors import PmsError
+
+T = TypeVar("T")
+
+EXIT_CHECK_FAILED = 1
+EXIT_USAGE = 2
+EXIT_RESOURCE = 3
+EXIT_EXCHANGE = 4
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="pms",
+    help="Virtual sub-accounts on one Binance USDⓈ-M futures account.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+user_app = typer.Typer(help="Users of the dashboard and the API.", no_args_is_help=True)
+account_app = typer.Typer(help="Sub-accounts.", no_args_is_help=True)
+app.add_typer(user_app, name="user")
+app.add_typer(account_app, name="account")
+
+DataDir = Annotated[
+    Path | None, typer.Option("--data-dir", help="Folder of ledger and simulator.", show_default="data")
+]
+Database = Annotated[str | None, typer.Option("--db", help="sqlite:///file or postgresql://user@host/name.")]
+
+
+def say(text: str) -> None:
+    """Tell a person something, at once."""
+    typer.echo(text)
+
+
+@app.command()
+def up(
+    demo: Annotated[bool, typer.Option("--demo", help="Three funded accounts on the simulator.")] = False,
+    seconds: Annotated[float | None, typer.Option(min=0, help="Stop by itself after so long.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="HTTP port; 0 takes a free one.", show_default="3900")
+    ] = None,
+    data_dir: DataDir = None,
+    db: Database = None,
+    redis: Annotated[str | None, typer.Option(help="redis:// address; without it memory serves.")] = None,
+    exchange: Annotated[
+        str | None, typer.Option(help="simulator, testnet, binance, or a simulator's address.")
+    ] = None,
+    roles: Annotated[str | None, typer.Option(help="Comma list of roles.")] = None,
+    phase: Annotated[int | None, typer.Option(help="Migration phase 1 to 5 beside the incumbent.")] = None,
+    recording: Annotated[str, typer.Option(help="What the simulator replays.")] = "demo",
+    speed: Annotated[float, typer.Option(min=0.01, help="Replay speed; 1 is real time.")] = 1.0,
+) -> None:
+    """Run the whole system until Ctrl-C."""
+    from pms.commands import run
+
+    overrides = {
+        "host": host,
+        "port": port,
+        "data_dir": data_dir,
+        "database_url": db,
+        "redis_url": redis,
+        "exchange": exchange,
+        "roles": roles,
+        "phase": phase,
+    }
+    _guarded(lambda: run.up(overrides, run.UpOptions(demo, seconds, recording, speed), say))
+
+
+@app.command()
+def simulate(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 3910,
+    data_path: Annotated[
+        Path | None, typer.Option("--data-path", help="The exchange's file; without it nothing is kept.")
+    ] = None,
+    recording: Annotated[str, typer.Option(help="calm, funding, crash, demo, or a file.")] = "demo",
+    speed: Annotated[float, typer.Option(min=0.01, help="Replay speed; 1 is real time.")] = 1.0,
+    api_key: Annotated[str, typer.Option(help="Key of the account.", envvar="BINANCE_API_KEY")] = "demo",
+    api_secret: Annotated[str, typer.Option(help="Its secret.", envvar="BINANCE_API_SECRET")] = "demo",  # noqa: S107 the simulator's,
+    wallet: Annotated[str, typer.Option(help="Its opening wallet, USDT.")] = "1000000",
+) -> None:
+    """Run only the exchange simulator, for any Binance client."""
+    from pms.commands import simulate as command
+
+    options = command.SimulateOptions(host, port, data_path, recording, speed, api_key, api_secret, wallet)
+    _guarded(lambda: command.simulate(options, say))
+
+
+@app.command()
+def audit(
+    data_dir: DataDir = None,
+    db: Database = None,
+    exchange: Annotated[
+        bool, typer.Option("--exchange", help="Compare with the exchange too (keys from the environment).")
+    ] = False,
+) -> None:
+    """Prove the books. Exit 1 when a check fails, naming the rows."""
+    from pms.commands import audit as command
+
+    _guarded(lambda: command.audit({"data_dir": data_dir, "database_url": db}, exchange, say))
+
+
+@app.command()
+def doctor(
+    data_dir: DataDir = None,
+    db: Database = None,
+    redis: Annotated[str | None, typer.Option(help="redis:// address to check.")] = None,
+    exchange: Annotated[str | None, typer.Option(help="simulator, testnet or binance.")] = None,
+) -> None:
+    """Check machine, folder, database, Redis and exchange; changes nothing. Exit 1 when one fails."""
+    from pms.commands import doctor as command
+
+    overrides = {"data_dir": data_dir, "database_url": db, "redis_url": redis, "exchange": exchange}
+    _guarded(lambda: command.doctor(overrides, say))
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    say(__version__)
+
+
+@user_app.command("create")
+def user_create(
+    username: str,
+    admin: Annotated[bool, typer.Option("--admin", help="May do everything.")] = False,
+    password_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="Read the password from standard input.")
+    ] = False,
+    data_dir: DataDir = None,
+    db: Database = None,
+) -> None:
+    """Create a user; without --password-stdin a random password is printed once."""
+    from pms.commands import users
+
+    password = sys.stdin.readline().rstrip("\n") if password_stdin else None
+    _guarded(lambda: users.create({"data_dir": data_dir, "database_url": db}, username, password, admin, say))
+
+
+@user_app.command("list")
+def user_list(data_dir: DataDir = None, db: Database = None) -> None:
+    """List users."""
+    from pms.commands import users
+
+    _guarded(lambda: users.show({"data_dir": data_dir, "database_url": db}, say))
+
+
+@user_app.command("passwd")
+def user_passwd(
+    username: str,
+    password_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="Read the password from standard input.")
+    ] = False,
+    data_dir: DataDir = None,
+    db: Database = None,
+) -> None:
+    """Set a user's password; without --password-stdin a random one is printed once."""
+    from pms.commands import users
+
+    password = sys.stdin.readline().rstrip("\n") if password_stdin else None
+    _guarded(lambda: users.set_password({"data_dir": data_dir, "database_url": db}, username, password, say))
+
+
+@account_app.command("create")
+def account_create(
+    name: str,
+    owner: Annotated[str | None, typer.Option(help="Username of the owner.")] = None,
+    balance: Annotated[str, typer.Option(help="Opening deposit from the house, USDT.")] = "0",
+    mode: Annotated[str, typer.Option(help="ADL_30, INSTANT_CLOSE or TAKEOVER.")] = "ADL_30",
+    data_dir: DataDir = None,
+    db: Database = None,
+) -> None:
+    """Create a sub-account."""
+    from pms.commands import accounts
+
+    overrides = {"data_dir": data_dir, "database_url": db}
+    _guarded(lambda: accounts.create(overrides, name, owner, balance, mode, say))
+
+
+@account_app.command("list")
+def account_list(data_dir: DataDir = None, db: Database = None) -> None:
+    """List sub-accounts with their balances."""
+    from pms.commands import accounts
+
+    _guarded(lambda: accounts.show({"data_dir": data_dir, "database_url": db}, say))
+
+
+@account_app.command("deposit")
+def account_deposit(account: str, amount: str, data_dir: DataDir = None, db: Database = None) -> None:
+    """Move AMOUNT USDT from the house to ACCOUNT (name or id)."""
+    from pms.commands import accounts
+
+    _guarded(lambda: accounts.deposit({"data_dir": data_dir, "database_url": db}, account, amount, say))
+
+
+@account_app.command("withdraw")
+def account_withdraw(account: str, amount: str, data_dir: DataDir = None, db: Database = None) -> None:
+    """Move AMOUNT USDT from ACCOUNT (name or id) to the house."""
+    from pms.commands import accounts
+
+    _guarded(lambda: accounts.withdraw({"data_dir": data_dir, "database_url": db}, account, amount, say))
+
+
+@account_app.command("freeze")
+def account_freeze(
+    account: str,
+    thaw: Annotated[bool, typer.Option("--thaw", help="Lift the freeze instead.")] = False,
+    data_dir: DataDir = None,
+    db: Database = None,
+) -> None:
+    """Block new exposure of ACCOUNT (name or id); closing and risk control go on."""
+    from pms.commands import accounts
+
+    _guarded(lambda: accounts.freeze({"data_dir": data_dir, "database_url": db}, account, thaw, say))
+
+
+def _guarded(work: Callable[[], Coroutine[object, object, int]]) -> None:
+    """Run a command to its exit code; an expected error is one line on standard error."""
+    try:
+        code = _run(work())
+    except KeyboardInterrupt:
+        code = EXIT_INTERRUPTED
+    except PmsError as error:
+        typer.echo(f"pms: {error}", err=True)
+        code = exit_code(error)
+    raise typer.Exit(code)
+
+
+def _run(work: Coroutine[object, object, T]) -> T:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(work)
+    return uvloop.run(work)
+
+
+def exit_code(error: PmsError) -> int:
+    """Return the documented exit code of an error (README, "The pms command")."""
+    from pms.data_folder import DataFolderError
+    from pms.engine import EngineResourceError
+    from pms.exchange.errors import ExchangeError
+    from pms.gateway.errors import GatewayError
+    from pms.ledger.errors import LedgerError
+    from pms.settings import SettingsError
+    from pms.simulator.errors import SimulatorError
+
+    if isinstance(error, SettingsError):
+        return EXIT_USAGE
+    if isinstance(error, DataFolderError | EngineResourceError | LedgerError | SimulatorError | GatewayError):
+        return EXIT_RESOURCE
+    if isinstance(error, ExchangeError):
+        return EXIT_EXCHANGE
+    return EXIT_CHECK_FAILED
+
+
+def main() -> None:
+    """Entry point of the `pms` script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

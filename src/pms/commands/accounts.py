@@ -1,0 +1,88 @@
+"""`pms account ...`: sub-accounts from the command line."""
+
+from collections.abc import Callable, Mapping
+from decimal import Decimal, InvalidOperation
+
+from pms.commands.opened import opened_ledger
+from pms.ledger.api import Actor, NewAccount
+from pms.ledger.errors import AccountNotFoundError
+from pms.ledger.ledger import LedgerService
+from pms.model.account import AccountStatus, LiquidationMode, SubAccount
+from pms.model.money import Money
+from pms.settings import SettingsError
+
+Say = Callable[[str], None]
+Overrides = Mapping[str, object]
+
+ACTOR = Actor("system", "cli")
+
+
+async def create(
+    overrides: Overrides, name: str, owner: str | None, balance: str, mode: str, say: Say
+) -> int:
+    """Create a sub-account with an opening deposit from the house."""
+    amount = _amount(balance, allow_zero=True)
+    if mode not in LiquidationMode.__members__:
+        raise SettingsError(f"--mode: must be one of {', '.join(LiquidationMode)}, was {mode!r}")
+    async with opened_ledger(overrides, say, writing=True) as ledger:
+        user = await ledger.directory.user_named(owner) if owner else None
+        if owner and user is None:
+            raise SettingsError(f"--owner: no user is named {owner!r}; create it with `pms user create`")
+        new = NewAccount(name, user.id if user else None, amount, liquidation_mode=LiquidationMode(mode))
+        account = await ledger.create_account(new, ACTOR)
+        say(f"{account.id}  {account.name}  {account.balance} USDT")
+    return 0
+
+
+async def show(overrides: Overrides, say: Say) -> int:
+    """List the sub-accounts."""
+    async with opened_ledger(overrides, say, writing=False) as ledger:
+        for account in ledger.accounts():
+            say(f"{account.id}  {account.status.value:10}  {account.balance:>18.8f}  {account.name}")
+    return 0
+
+
+async def deposit(overrides: Overrides, account: str, amount: str, say: Say) -> int:
+    """Move money from the house to an account."""
+    async with opened_ledger(overrides, say, writing=True) as ledger:
+        found = _find(ledger, account)
+        changed = await ledger.deposit(found.id, _amount(amount), ACTOR)
+        say(f"{changed.name}: {changed.balance} USDT")
+    return 0
+
+
+async def withdraw(overrides: Overrides, account: str, amount: str, say: Say) -> int:
+    """Move money from an account to the house."""
+    async with opened_ledger(overrides, say, writing=True) as ledger:
+        found = _find(ledger, account)
+        changed = await ledger.withdraw(found.id, _amount(amount), ACTOR)
+        say(f"{changed.name}: {changed.balance} USDT")
+    return 0
+
+
+async def freeze(overrides: Overrides, account: str, thaw: bool, say: Say) -> int:
+    """Freeze an account, or lift the freeze."""
+    async with opened_ledger(overrides, say, writing=True) as ledger:
+        found = _find(ledger, account)
+        status = AccountStatus.ACTIVE if thaw else AccountStatus.FROZEN
+        changed = await ledger.set_status(found.id, status, ACTOR)
+        say(f"{changed.name}: {changed.status.value}")
+    return 0
+
+
+def _find(ledger: LedgerService, wanted: str) -> SubAccount:
+    found = [account for account in ledger.accounts() if wanted in (account.id, account.name)]
+    if len(found) != 1:
+        what = "no sub-account has" if not found else f"{len(found)} sub-accounts have"
+        raise AccountNotFoundError(f"{what} the id or name {wanted!r}; see `pms account list`")
+    return found[0]
+
+
+def _amount(text: str, *, allow_zero: bool = False) -> Money:
+    try:
+        amount = Decimal(text)
+    except InvalidOperation:
+        amount = Decimal("NaN")
+    if not amount.is_finite() or amount < 0 or (amount == 0 and not allow_zero):
+        raise SettingsError(f"the amount must be a positive number of USDT, was {text!r}")
+    return Money(amount)

@@ -1,0 +1,146 @@
+"""`pms up`: the engine with its gateway, until Ctrl-C, a failure, or the given time."""
+
+import asyncio
+import signal
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from pms import __version__, demo
+from pms.engine import Engine, EngineOptions, Parts, require_free_port
+from pms.gateway.auth import create_admin_if_none
+from pms.gateway.context import GatewayDependencies
+from pms.gateway.server import GatewayServer
+from pms.gateway.settings import GatewaySettings
+from pms.gateway.settings import Registration as GatewayRegistration
+from pms.logging import configure_logging
+from pms.market_data import run_market_data
+from pms.model.ids import UserId
+from pms.probes import EngineProbes
+from pms.runtime import SystemClock, SystemIds
+from pms.settings import SIMULATOR, Role, Settings, SettingsError, load_settings, session_secret
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class UpOptions:
+    """What only the command line decides. `seconds` None: until a signal."""
+
+    demo: bool
+    seconds: float | None
+    recording: str
+    speed: float
+
+
+async def up(overrides: Mapping[str, object], options: UpOptions, say: Say) -> int:
+    """Run the system; return the exit code. Raises PmsError when it cannot start or a part fails."""
+    settings = load_settings(overrides)
+    configure_logging(settings.log_level)
+    if options.demo and settings.exchange != SIMULATOR:
+        raise SettingsError(
+            f"PMS_EXCHANGE: --demo works with the simulator only, was {settings.exchange!r}; leave --demo out"
+        )
+    stopped = asyncio.Event()
+    _stop_on_signals(stopped)
+    if settings.roles == {Role.MARKET_DATA}:
+        return await run_market_data(settings, stopped, options.seconds, say)
+    if not {Role.MARKET_DATA, Role.USER_STREAM, Role.ENGINE} <= settings.roles:
+        raise SettingsError(
+            "PMS_ROLES: this version runs either market-data alone (phase 1) or the engine with market-data "
+            "and user-stream (phases 3 to 5, or no phase)"
+        )
+    if Role.GATEWAY in settings.roles:
+        require_free_port(settings.host, settings.port)
+    engine = Engine(
+        settings, EngineOptions(options.recording, options.speed), SystemClock(), SystemIds(), say
+    )
+    async with engine.running() as parts, AsyncExitStack() as stack:
+        address, login = None, None
+        if Role.GATEWAY in settings.roles:
+            login = await create_admin_if_none(parts.ledger.directory, SystemIds(), SystemClock())
+            address = await _start_gateway(stack, settings, parts)
+        if options.demo:
+            await _wait_for_price(parts)
+            await demo.seed(parts.ledger, parts.trader, await _first_user(parts), say)
+        _greet(say, address, login)
+        await _until_end(engine, stopped, options.seconds)
+        say("stopping")
+    say("stopped")
+    return 0
+
+
+async def _start_gateway(stack: AsyncExitStack, settings: Settings, parts: Parts) -> str:
+    secret = settings.jwt_secret
+    gateway_settings = GatewaySettings(
+        jwt_secret=secret.get_secret_value() if secret else session_secret(settings.data_dir, SystemIds()),
+        host=settings.host,
+        port=settings.port,
+        registration=GatewayRegistration(settings.registration.value),
+        allowed_origins=settings.cors_origins,
+        default_account_grant=settings.default_account_grant,
+        reads_per_minute=settings.reads_per_minute,
+        writes_per_minute=settings.writes_per_minute,
+    )
+    server = GatewayServer(
+        GatewayDependencies(
+            settings=gateway_settings,
+            service=parts.trader,
+            ledger=parts.ledger,
+            directory=parts.ledger.directory,
+            queries=parts.ledger.queries,
+            hub=parts.hub,
+            probes=EngineProbes(parts, SystemClock()),
+            clock=SystemClock(),
+            ids=SystemIds(),
+            version=__version__,
+            epoch=parts.ledger.event_epoch,
+            main_account=parts.exchange.account,
+        )
+    )
+    await server.start()
+    stack.push_async_callback(server.stop)
+    return server.url
+
+
+async def _first_user(parts: Parts) -> UserId | None:
+    users = await parts.ledger.directory.users()
+    return users[-1].id if users else None
+
+
+async def _wait_for_price(parts: Parts) -> None:
+    """Wait for the first mark of the demo's symbol, at most 10 s; without it the gate refuses and says so."""
+    parts.trader.watch(demo.DEMO_SYMBOL)
+    for _ in range(200):
+        if parts.prices.mark(demo.DEMO_SYMBOL) is not None:
+            return
+        await asyncio.sleep(0.05)
+
+
+def _greet(say: Say, address: str | None, login: tuple[str, str] | None) -> None:
+    say("")
+    say("PMS is running." + (f" Open {address}" if address else ""))
+    if login is not None:
+        say(f"Login: {login[0]}   password: {login[1]}")
+        say("The password is shown only this once; `pms user passwd` sets another.")
+    elif address is not None:
+        say("Log in as before; `pms user passwd admin` sets a new password.")
+    say("Ctrl-C stops it; the next start goes on from here.")
+
+
+async def _until_end(engine: Engine, stopped: asyncio.Event, seconds: float | None) -> None:
+    failed = asyncio.ensure_future(engine.wait_failed())
+    ended = asyncio.ensure_future(stopped.wait())
+    try:
+        await asyncio.wait({failed, ended}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if failed.done():
+            await failed
+    finally:
+        failed.cancel()
+        ended.cancel()
+
+
+def _stop_on_signals(stopped: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)

@@ -1,0 +1,74 @@
+"""The data folder of one engine: created, checked for writing, and locked against a second process."""
+
+import fcntl
+import os
+from pathlib import Path
+from typing import IO
+
+from pms.model.errors import PmsError
+
+
+class DataFolderError(PmsError):
+    """The data folder cannot be used; the text says why and what to do."""
+
+
+class DataFolder:
+    """An exclusive hold on a data folder. The lock belongs to the process: `kill -9` frees it."""
+
+    def __init__(self, path: Path, lock: IO[str]) -> None:
+        self.path = path
+        self._lock = lock
+
+    @staticmethod
+    def open(path: Path) -> "DataFolder":
+        """Create the folder if needed and take its lock. Raises DataFolderError."""
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            lock = (path / "pms.lock").open("a+", encoding="ascii")
+        except OSError as error:
+            raise DataFolderError(
+                f"the data folder {path} cannot be written ({error.strerror}); "
+                "choose another with --data-dir, or make it writable"
+            ) from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            holder = lock.read().strip() or "unknown"
+            lock.close()
+            raise DataFolderError(
+                f"another pms (process {holder}) uses the data folder {path}; "
+                "stop it, or choose another with --data-dir"
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        return DataFolder(path, lock)
+
+    @staticmethod
+    def holder(path: Path) -> str | None:
+        """Return the process id that holds the folder's lock, or None when it is free."""
+        try:
+            with (path / "pms.lock").open("r+", encoding="ascii") as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError:
+                    return lock.read().strip() or "unknown"
+        except OSError:
+            return None
+        return None
+
+    def secret(self, name: str, fresh: str) -> str:
+        """Return the secret kept under `name` (file mode 0600), storing `fresh` on the first call."""
+        path = self.path / name
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return path.read_text(encoding="ascii").strip()
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(fresh)
+        return fresh
+
+    def close(self) -> None:
+        """Give the folder back; idempotent."""
+        self._lock.close()

@@ -1,0 +1,426 @@
+"""The composition root: builds the parts of the switched-on roles, starts and stops them in order."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from random import SystemRandom
+
+import structlog
+
+from pms.bus.hub import EventHub
+from pms.bus.memory import MemoryState
+from pms.bus.port import BusMode, SharedState
+from pms.bus.prices import PriceBoard
+from pms.bus.projection import StateProjection
+from pms.bus.redis import RedisState
+from pms.data_folder import DataFolder
+from pms.exchange.binance.adapter import BinanceExchange
+from pms.exchange.binance.config import BinanceConfig, Secret
+from pms.exchange.errors import AccountGuardError, ExchangeError
+from pms.execution.admission import Admission, TradingSwitches
+from pms.execution.exchange_net import ExchangeNet
+from pms.execution.holdings import Holdings
+from pms.execution.liquidator import Liquidator
+from pms.execution.live_orders import LiveOrders
+from pms.execution.orders import OrderRunner
+from pms.execution.prices import Prices
+from pms.execution.publisher import Publisher
+from pms.execution.queues import AccountQueues
+from pms.execution.resolver import DoubtResolver
+from pms.execution.sender import OrderSender
+from pms.execution.service import Trader
+from pms.execution.tracker import OrderTracker
+from pms.execution.views import Views
+from pms.lease import LeaseKeeper
+from pms.ledger.ledger import LedgerService, open_ledger
+from pms.limits import (
+    ORDER_RESULT_DEADLINE_MS,
+    QUEUED_COMMANDS_PER_ACCOUNT_MAX,
+    SHUTDOWN_DEADLINE_MS,
+)
+from pms.model.clock import Clock
+from pms.model.errors import PmsError
+from pms.model.ids import ExchangeAccountId, IdSource
+from pms.risk.book import RiskBook
+from pms.risk.formulas import static_liquidation_price_decimal
+from pms.risk.gate import FlipMode
+from pms.settings import SIMULATOR, Role, Settings
+from pms.simulator.config import SimulatorConfig
+from pms.simulator.recordings_index import recordings
+from pms.simulator.simulator import Simulator
+from pms.sync.recovery import GapFiller
+from pms.sync.user_events import FillBooker, UserEventProcessor
+
+log = structlog.get_logger(__name__)
+
+Say = Callable[[str], None]
+
+LEASE_WAIT_SECONDS = 30.0
+READY_SECONDS_MAX = 60.0
+GUARD_SECONDS = 60.0
+SIMULATED_WALLET = Decimal(1_000_000)
+EMBEDDED_KEY = "pms-embedded-simulator"
+
+
+class EngineError(PmsError):
+    """The engine cannot start or go on; the text says why and what to do."""
+
+
+class EngineResourceError(EngineError):
+    """A port, folder, database or Redis server is missing or busy."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """What only the command line decides. `recording` names what the embedded simulator replays, at
+    `speed`."""
+
+    recording: str = "demo"
+    speed: float = 1.0
+
+
+@dataclass(slots=True)
+class Parts:
+    """The running parts, for the gateway, the demo and statistics."""
+
+    ledger: LedgerService
+    exchange: BinanceExchange
+    trader: Trader
+    hub: EventHub
+    state: SharedState
+    switches: TradingSwitches
+    publisher: Publisher
+    liquidator: Liquidator
+    sender: OrderSender
+    resolver: DoubtResolver
+    gap_filler: GapFiller
+    events: UserEventProcessor
+    projection: StateProjection
+    prices: Prices
+    lease: LeaseKeeper
+    live_orders: LiveOrders
+    queues: AccountQueues
+    simulator: Simulator | None = None
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+
+def database_url(settings: Settings) -> str:
+    """Return the ledger's address: as set, or `ledger.db` in the data folder."""
+    if settings.database_url is not None:
+        return settings.database_url.get_secret_value()
+    return f"sqlite:///{settings.data_dir.resolve() / 'ledger.db'}"
+
+
+def require_free_port(host: str, port: int) -> None:
+    """Fail early, before anything is opened, when the port is taken. Raises EngineResourceError."""
+    if port == 0:
+        return
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise EngineResourceError(
+                f"port {port} on {host} cannot be used ({error.strerror}); "
+                "stop the program that holds it, or choose another with --port"
+            ) from error
+
+
+class Engine:
+    """One engine: owns one exchange account (decision 30). Use `running()` as an async context manager."""
+
+    def __init__(
+        self, settings: Settings, options: EngineOptions, clock: Clock, ids: IdSource, say: Say
+    ) -> None:
+        self._settings = settings
+        self._options = options
+        self._clock = clock
+        self._ids = ids
+        self._say = say
+        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Parts]:
+        """Start everything in order, hand out the parts once trading is ready, stop everything in reverse.
+
+        Raises PmsError when a part cannot start. Stops within `SHUTDOWN_DEADLINE_MS`; what is in flight then
+        is settled by recovery at the next start.
+        """
+        if Role.ENGINE not in self._settings.roles:
+            raise EngineError("this role set runs no engine; use market_data()")
+        async with AsyncExitStack() as stack:
+            folder = DataFolder.open(self._settings.data_dir)
+            stack.callback(folder.close)
+            simulator = await self._simulator(stack, folder)
+            parts = await self._build(stack, simulator, folder)
+            await self._start_tasks(stack, parts)
+            await self._wait_ready(parts)
+            yield parts
+            parts.switches.ready = False
+            await parts.sender.drain(SHUTDOWN_DEADLINE_MS / 4000)
+            await parts.projection.drain(SHUTDOWN_DEADLINE_MS // 8)
+
+    async def wait_failed(self) -> None:
+        """Wait until a part fails, and raise what it raised."""
+        await asyncio.shield(self._failed)
+
+    # --- building ---
+
+    async def _simulator(self, stack: AsyncExitStack, folder: DataFolder) -> Simulator | None:
+        if self._settings.exchange != SIMULATOR:
+            return None
+        secret = folder.secret("simulator-secret", self._ids.token(32))
+        config = SimulatorConfig(
+            data_path=folder.path / "simulator.db",
+            recordings=recordings(self._options.recording),
+            speed=self._options.speed,
+            accounts=((EMBEDDED_KEY, secret, SIMULATED_WALLET),),
+        )
+        simulator = Simulator(config, self._clock)
+        self._say("starting the simulated exchange with recorded ticks")
+        await simulator.start()
+        stack.push_async_callback(simulator.stop)
+        return simulator
+
+    def _exchange_config(self, simulator: Simulator | None, folder: DataFolder) -> BinanceConfig:
+        settings = self._settings
+        if simulator is not None:
+            secret = folder.secret("simulator-secret", "")
+            config = BinanceConfig.at(simulator.url, simulator.ws_url, EMBEDDED_KEY, secret)
+        else:
+            config = exchange_config(settings)
+        return replace(config, recv_window_ms=settings.recv_window_ms)
+
+    async def _build(self, stack: AsyncExitStack, simulator: Simulator | None, folder: DataFolder) -> Parts:
+        settings, clock = self._settings, self._clock
+        ledger = await open_ledger(
+            database_url(settings),
+            ExchangeAccountId(settings.exchange_account),
+            clock,
+            self._ids,
+            static_liquidation_price_decimal,
+            charge_open_fees=settings.charge_open_fees,
+        )
+        stack.push_async_callback(ledger.close)
+        lease = LeaseKeeper(ledger, f"{socket.gethostname()}:{folder.path.resolve()}", clock)
+        await lease.take(LEASE_WAIT_SECONDS, self._say)
+        stack.push_async_callback(ledger.release_lease)
+        state = await self._shared_state(stack)
+        exchange = BinanceExchange(
+            self._exchange_config(simulator, folder), clock, SystemRandom(), lease.left_ms
+        )
+        stack.push_async_callback(exchange.close)
+        self._say(f"connecting to the exchange ({settings.exchange})")
+        await exchange.start()
+        await check_account_mode(exchange)
+        return self._wire(ledger, lease, state, exchange, simulator)
+
+    def _wire(
+        self,
+        ledger: LedgerService,
+        lease: LeaseKeeper,
+        state: SharedState,
+        exchange: BinanceExchange,
+        simulator: Simulator | None,
+    ) -> Parts:
+        settings, clock = self._settings, self._clock
+        switches, live, queues = (
+            TradingSwitches(),
+            LiveOrders(),
+            AccountQueues(QUEUED_COMMANDS_PER_ACCOUNT_MAX),
+        )
+        hub, tracker, net, prices = EventHub(), OrderTracker(), ExchangeNet(), Prices(clock)
+        holdings = Holdings(ledger.open_positions(), ledger.event_sequence)
+        projection = StateProjection(
+            state,
+            clock,
+            ledger.event_epoch,
+            prices=PriceBoard(settings.published_price),
+            snapshot_ttl_ms=settings.risk_snapshot_ttl_seconds * 1000,
+        )
+        hub.add_sink(projection.event)
+        booker = FillBooker(ledger, exchange.config.settle_asset, prices.mark_price)
+        resolver = DoubtResolver(ledger, exchange.trading, exchange.account, booker.book, clock)
+        sender = OrderSender(ledger, exchange.trading, live, resolver)
+        gap_filler = GapFiller(
+            ledger, exchange.account, resolver, booker.book, net, clock, settings.recv_window_ms
+        )
+        rules = exchange.market.rules
+        flip_mode = FlipMode(settings.flip_mode.value)
+        admission = Admission(ledger, live, holdings, prices, net, switches, rules, flip_mode)
+        runner = OrderRunner(ledger, sender, tracker, ORDER_RESULT_DEADLINE_MS / 1000)
+        views = Views(ledger, holdings, prices, net, clock)
+        trader = Trader(
+            ledger,
+            exchange.trading,
+            exchange.market,
+            admission,
+            runner,
+            tracker,
+            resolver,
+            queues,
+            live,
+            views,
+        )
+        liquidator = Liquidator(ledger, trader, holdings, live, prices, switches, rules, hub, clock)
+        publisher = Publisher(
+            ledger,
+            RiskBook(),
+            holdings,
+            live,
+            tracker,
+            prices,
+            views,
+            hub,
+            projection,
+            liquidator.consider,
+            clock,
+        )
+        ledger.on_commit(publisher.on_commit)
+        exchange.market.on_mark(publisher.take_mark)
+        exchange.market.on_book(publisher.take_book)
+        events = UserEventProcessor(ledger, booker, resolver, net, gap_filler, publisher.on_position_report)
+        for symbol in dict.fromkeys((*ledger.fill_symbols(), *holdings.symbols())):
+            exchange.market.subscribe(symbol)
+        return Parts(
+            ledger=ledger,
+            exchange=exchange,
+            trader=trader,
+            hub=hub,
+            state=state,
+            switches=switches,
+            publisher=publisher,
+            liquidator=liquidator,
+            sender=sender,
+            resolver=resolver,
+            gap_filler=gap_filler,
+            events=events,
+            projection=projection,
+            prices=prices,
+            lease=lease,
+            live_orders=live,
+            queues=queues,
+            simulator=simulator,
+        )
+
+    async def _shared_state(self, stack: AsyncExitStack) -> SharedState:
+        address = self._settings.redis_address()
+        state: SharedState = (
+            MemoryState(self._clock) if address is None else RedisState(address, self._clock, self._ids)
+        )
+        await state.start()
+        stack.push_async_callback(state.close)
+        if self._settings.redis_required and state.mode is BusMode.AWAY:
+            raise EngineResourceError("Redis does not answer; start it, or leave PMS_REDIS_REQUIRED unset")
+        return state
+
+    # --- running ---
+
+    async def _start_tasks(self, stack: AsyncExitStack, parts: Parts) -> None:
+        works = {
+            "market streams": parts.exchange.run(),
+            "user stream": parts.exchange.user_stream.run(parts.events.handle),
+            "doubt resolver": parts.resolver.run(),
+            "publisher": parts.publisher.run(),
+            "liquidator": parts.liquidator.run(),
+            "bus projection": parts.projection.run(),
+            "engine lease": parts.lease.run(),
+            "account guard": self._guard(parts),
+        }
+        if parts.simulator is not None:
+            works["simulated exchange"] = parts.simulator.wait_failed()
+        for name, work in works.items():
+            task = asyncio.create_task(work, name=name)
+            task.add_done_callback(self._task_done)
+            parts.tasks.append(task)
+
+        async def stop() -> None:
+            for task in parts.tasks:
+                task.cancel()
+            await asyncio.wait(parts.tasks, timeout=SHUTDOWN_DEADLINE_MS / 2000)
+
+        stack.push_async_callback(stop)
+
+    def _task_done(self, task: asyncio.Task[None]) -> None:
+        """A part never ends by itself: whatever ended it stops the whole engine, visibly."""
+        if task.cancelled() or self._failed.done():
+            return
+        error = task.exception() or EngineError(f"the part '{task.get_name()}' ended unexpectedly")
+        log.error("part_failed", part=task.get_name(), error=repr(error))
+        self._failed.set_exception(error)
+
+    async def _wait_ready(self, parts: Parts) -> None:
+        self._say("reconciling with the exchange")
+        ready = asyncio.create_task(parts.gap_filler.ready.wait())
+        failed = asyncio.ensure_future(self.wait_failed())
+        try:
+            await asyncio.wait(
+                {ready, failed}, timeout=READY_SECONDS_MAX, return_when=asyncio.FIRST_COMPLETED
+            )
+            if failed.done():
+                await failed
+            if not ready.done():
+                raise EngineError(
+                    f"start-up reconciliation did not finish within {READY_SECONDS_MAX:.0f} s; "
+                    "see the log for what the exchange answered, and start again"
+                )
+        finally:
+            ready.cancel()
+            failed.cancel()
+        parts.switches.ready = True
+
+    async def _guard(self, parts: Parts) -> None:
+        """Re-check the real account's mode every minute; a wrong mode stops new exposure (decision 15)."""
+        while True:
+            await self._clock.sleep(GUARD_SECONDS)
+            try:
+                await check_account_mode(parts.exchange)
+            except AccountGuardError as error:
+                parts.switches.halted = True
+                log.error("account_guard", error=str(error))
+            except ExchangeError as error:
+                log.warning("account_guard_unknown", error=str(error))
+            else:
+                parts.switches.halted = False
+
+
+async def check_account_mode(exchange: BinanceExchange) -> None:
+    """Refuse an account that is not one-way and single-asset (decision 15). Raises AccountGuardError."""
+    mode = await exchange.account.mode()
+    if not mode.one_way:
+        raise AccountGuardError("the exchange account is in hedge mode; switch it to one-way mode first")
+    if not mode.single_asset:
+        raise AccountGuardError(
+            "the exchange account is in multi-asset mode; switch it to single-asset first"
+        )
+    if not mode.can_trade:
+        raise AccountGuardError("the exchange account may not trade; check the key's permissions")
+
+
+def exchange_config(settings: Settings) -> BinanceConfig:
+    """Return the adapter's configuration for a real venue or a simulator's address. Raises EngineError."""
+    key = settings.binance_api_key.get_secret_value() if settings.binance_api_key else ""
+    secret = settings.binance_api_secret.get_secret_value() if settings.binance_api_secret else ""
+    if not key or not secret:
+        raise EngineError(
+            f"exchange '{settings.exchange}' needs BINANCE_API_KEY and BINANCE_API_SECRET in the environment"
+        )
+    match settings.exchange:
+        case "binance":
+            config = BinanceConfig.production(key, secret)
+        case "testnet":
+            config = BinanceConfig.testnet(key, secret)
+        case address:
+            config = BinanceConfig.at(address, "ws" + address.removeprefix("http"), key, secret)
+    return replace(
+        config,
+        rest_url=settings.binance_rest_url or config.rest_url,
+        ws_public_url=settings.binance_ws_public_url or config.ws_public_url,
+        ws_market_url=settings.binance_ws_market_url or config.ws_market_url,
+        ws_private_url=settings.binance_ws_private_url or config.ws_private_url,
+        api_secret=Secret(secret),
+    )

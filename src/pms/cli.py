@@ -1,6 +1,7 @@
 """The `pms` command: parses, calls, and turns every error into one line and a stable exit code."""
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -17,6 +18,7 @@ EXIT_CHECK_FAILED = 1
 EXIT_USAGE = 2
 EXIT_RESOURCE = 3
 EXIT_EXCHANGE = 4
+EXIT_INTERNAL = 70
 EXIT_INTERRUPTED = 130
 
 app = typer.Typer(
@@ -227,6 +229,10 @@ def account_freeze(
 
 def _guarded(work: Callable[[], Coroutine[object, object, int]]) -> None:
     """Run a command to its exit code; an expected error is one line on standard error."""
+    from pms.logging import configure_logging
+
+    # `up` sets its own level; in the short commands a log line would only repeat what the command tells.
+    configure_logging("critical")
     try:
         code = _run(work())
     except KeyboardInterrupt:
@@ -234,6 +240,11 @@ def _guarded(work: Callable[[], Coroutine[object, object, int]]) -> None:
     except PmsError as error:
         typer.echo(f"pms: {error}", err=True)
         code = exit_code(error)
+    except Exception as error:  # the last line of defence: a person gets one line, a developer the rest
+        typer.echo(f"pms: internal error: {error!r}; run again with PMS_DEBUG=1 to see where", err=True)
+        if os.environ.get("PMS_DEBUG"):
+            raise
+        code = EXIT_INTERNAL
     raise typer.Exit(code)
 
 
@@ -251,12 +262,14 @@ def exit_code(error: PmsError) -> int:
     from pms.engine import EngineResourceError
     from pms.exchange.errors import ExchangeError
     from pms.gateway.errors import GatewayError
-    from pms.ledger.errors import LedgerError
+    from pms.ledger.errors import LedgerError, RequestError
     from pms.settings import SettingsError
     from pms.simulator.errors import SimulatorError
 
     if isinstance(error, SettingsError):
         return EXIT_USAGE
+    if isinstance(error, RequestError):
+        return EXIT_CHECK_FAILED
     if isinstance(error, DataFolderError | EngineResourceError | LedgerError | SimulatorError | GatewayError):
         return EXIT_RESOURCE
     if isinstance(error, ExchangeError):

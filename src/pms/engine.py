@@ -10,49 +10,28 @@ from random import SystemRandom
 
 import structlog
 
-from pms.bus.hub import EventHub
 from pms.bus.memory import MemoryState
 from pms.bus.port import BusMode, SharedState
-from pms.bus.prices import PriceBoard
-from pms.bus.projection import StateProjection
 from pms.bus.redis import RedisState
 from pms.data_folder import DataFolder
 from pms.exchange.binance.adapter import BinanceExchange
 from pms.exchange.binance.config import BinanceConfig, Secret
 from pms.exchange.errors import AccountGuardError, ExchangeError
-from pms.execution.admission import Admission, TradingSwitches
-from pms.execution.exchange_net import ExchangeNet
-from pms.execution.holdings import Holdings
-from pms.execution.liquidator import Liquidator
-from pms.execution.live_orders import LiveOrders
-from pms.execution.orders import OrderRunner
-from pms.execution.prices import Prices
-from pms.execution.publisher import Publisher
-from pms.execution.queues import AccountQueues
-from pms.execution.resolver import DoubtResolver
-from pms.execution.sender import OrderSender
 from pms.execution.service import Trader
-from pms.execution.tracker import OrderTracker
-from pms.execution.views import Views
 from pms.lease import LeaseKeeper
 from pms.ledger.ledger import LedgerService, open_ledger
 from pms.limits import (
-    ORDER_RESULT_DEADLINE_MS,
-    QUEUED_COMMANDS_PER_ACCOUNT_MAX,
     SHUTDOWN_DEADLINE_MS,
 )
 from pms.model.clock import Clock
 from pms.model.errors import PmsError
 from pms.model.ids import ExchangeAccountId, IdSource
-from pms.risk.book import RiskBook
 from pms.risk.formulas import static_liquidation_price_decimal
-from pms.risk.gate import FlipMode
-from pms.settings import SIMULATOR, Role, Settings
+from pms.settings import SIMULATOR, Role, Settings, SettingsError
 from pms.simulator.config import SimulatorConfig
 from pms.simulator.recordings_index import recordings
 from pms.simulator.simulator import Simulator
-from pms.sync.recovery import GapFiller
-from pms.sync.user_events import FillBooker, UserEventProcessor
+from pms.wiring import Core, Wired, build_core, wire
 
 log = structlog.get_logger(__name__)
 
@@ -63,6 +42,7 @@ READY_SECONDS_MAX = 60.0
 GUARD_SECONDS = 60.0
 SIMULATED_WALLET = Decimal(1_000_000)
 EMBEDDED_KEY = "pms-embedded-simulator"
+SIMULATOR_FILE = "simulator.db"
 
 
 class EngineError(PmsError):
@@ -75,36 +55,41 @@ class EngineResourceError(EngineError):
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """What only the command line decides. `recording` names what the embedded simulator replays, at
-    `speed`."""
+    """What only the command line decides. `recording` names what the embedded simulator replays, at `speed`.
+
+    `symbols` (native names) replays nothing instead: those symbols have the prices that somebody sets.
+    """
 
     recording: str = "demo"
     speed: float = 1.0
+    symbols: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
 class Parts:
-    """The running parts, for the gateway, the demo and statistics."""
+    """The running parts, for the gateway, the demo, tests and statistics."""
 
-    ledger: LedgerService
-    exchange: BinanceExchange
-    trader: Trader
-    hub: EventHub
+    wired: Wired
     state: SharedState
-    switches: TradingSwitches
-    publisher: Publisher
-    liquidator: Liquidator
-    sender: OrderSender
-    resolver: DoubtResolver
-    gap_filler: GapFiller
-    events: UserEventProcessor
-    projection: StateProjection
-    prices: Prices
     lease: LeaseKeeper
-    live_orders: LiveOrders
-    queues: AccountQueues
     simulator: Simulator | None = None
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    @property
+    def core(self) -> Core:
+        return self.wired.core
+
+    @property
+    def ledger(self) -> LedgerService:
+        return self.core.ledger
+
+    @property
+    def exchange(self) -> BinanceExchange:
+        return self.core.exchange
+
+    @property
+    def trader(self) -> Trader:
+        return self.wired.trader
 
 
 def database_url(settings: Settings) -> str:
@@ -160,9 +145,9 @@ class Engine:
             await self._start_tasks(stack, parts)
             await self._wait_ready(parts)
             yield parts
-            parts.switches.ready = False
-            await parts.sender.drain(SHUTDOWN_DEADLINE_MS / 4000)
-            await parts.projection.drain(SHUTDOWN_DEADLINE_MS // 8)
+            parts.core.switches.ready = False
+            await parts.wired.sender.drain(SHUTDOWN_DEADLINE_MS / 4000)
+            await parts.core.projection.drain(SHUTDOWN_DEADLINE_MS // 8)
 
     async def wait_failed(self) -> None:
         """Wait until a part fails, and raise what it raised."""
@@ -175,8 +160,9 @@ class Engine:
             return None
         secret = folder.secret("simulator-secret", self._ids.token(32))
         config = SimulatorConfig(
-            data_path=folder.path / "simulator.db",
-            recordings=recordings(self._options.recording),
+            data_path=folder.path / SIMULATOR_FILE,
+            recordings=() if self._options.symbols else recordings(self._options.recording),
+            symbols=self._options.symbols,
             speed=self._options.speed,
             accounts=((EMBEDDED_KEY, secret, SIMULATED_WALLET),),
         )
@@ -217,95 +203,8 @@ class Engine:
         self._say(f"connecting to the exchange ({settings.exchange})")
         await exchange.start()
         await check_account_mode(exchange)
-        return self._wire(ledger, lease, state, exchange, simulator)
-
-    def _wire(
-        self,
-        ledger: LedgerService,
-        lease: LeaseKeeper,
-        state: SharedState,
-        exchange: BinanceExchange,
-        simulator: Simulator | None,
-    ) -> Parts:
-        settings, clock = self._settings, self._clock
-        switches, live, queues = (
-            TradingSwitches(),
-            LiveOrders(),
-            AccountQueues(QUEUED_COMMANDS_PER_ACCOUNT_MAX),
-        )
-        hub, tracker, net, prices = EventHub(), OrderTracker(), ExchangeNet(), Prices(clock)
-        holdings = Holdings(ledger.open_positions(), ledger.event_sequence)
-        projection = StateProjection(
-            state,
-            clock,
-            ledger.event_epoch,
-            prices=PriceBoard(settings.published_price),
-            snapshot_ttl_ms=settings.risk_snapshot_ttl_seconds * 1000,
-        )
-        hub.add_sink(projection.event)
-        booker = FillBooker(ledger, exchange.config.settle_asset, prices.mark_price)
-        resolver = DoubtResolver(ledger, exchange.trading, exchange.account, booker.book, clock)
-        sender = OrderSender(ledger, exchange.trading, live, resolver)
-        gap_filler = GapFiller(
-            ledger, exchange.account, resolver, booker.book, net, clock, settings.recv_window_ms
-        )
-        rules = exchange.market.rules
-        flip_mode = FlipMode(settings.flip_mode.value)
-        admission = Admission(ledger, live, holdings, prices, net, switches, rules, flip_mode)
-        runner = OrderRunner(ledger, sender, tracker, ORDER_RESULT_DEADLINE_MS / 1000)
-        views = Views(ledger, holdings, prices, net, clock)
-        trader = Trader(
-            ledger,
-            exchange.trading,
-            exchange.market,
-            admission,
-            runner,
-            tracker,
-            resolver,
-            queues,
-            live,
-            views,
-        )
-        liquidator = Liquidator(ledger, trader, holdings, live, prices, switches, rules, hub, clock)
-        publisher = Publisher(
-            ledger,
-            RiskBook(),
-            holdings,
-            live,
-            tracker,
-            prices,
-            views,
-            hub,
-            projection,
-            liquidator.consider,
-            clock,
-        )
-        ledger.on_commit(publisher.on_commit)
-        exchange.market.on_mark(publisher.take_mark)
-        exchange.market.on_book(publisher.take_book)
-        events = UserEventProcessor(ledger, booker, resolver, net, gap_filler, publisher.on_position_report)
-        for symbol in dict.fromkeys((*ledger.fill_symbols(), *holdings.symbols())):
-            exchange.market.subscribe(symbol)
-        return Parts(
-            ledger=ledger,
-            exchange=exchange,
-            trader=trader,
-            hub=hub,
-            state=state,
-            switches=switches,
-            publisher=publisher,
-            liquidator=liquidator,
-            sender=sender,
-            resolver=resolver,
-            gap_filler=gap_filler,
-            events=events,
-            projection=projection,
-            prices=prices,
-            lease=lease,
-            live_orders=live,
-            queues=queues,
-            simulator=simulator,
-        )
+        core = build_core(ledger, exchange, state, settings, clock)
+        return Parts(wire(core, settings), state, lease, simulator)
 
     async def _shared_state(self, stack: AsyncExitStack) -> SharedState:
         address = self._settings.redis_address()
@@ -323,11 +222,11 @@ class Engine:
     async def _start_tasks(self, stack: AsyncExitStack, parts: Parts) -> None:
         works = {
             "market streams": parts.exchange.run(),
-            "user stream": parts.exchange.user_stream.run(parts.events.handle),
-            "doubt resolver": parts.resolver.run(),
-            "publisher": parts.publisher.run(),
-            "liquidator": parts.liquidator.run(),
-            "bus projection": parts.projection.run(),
+            "user stream": parts.exchange.user_stream.run(parts.wired.events.handle),
+            "doubt resolver": parts.wired.resolver.run(),
+            "publisher": parts.wired.publisher.run(),
+            "liquidator": parts.wired.liquidator.run(),
+            "bus projection": parts.core.projection.run(),
             "engine lease": parts.lease.run(),
             "account guard": self._guard(parts),
         }
@@ -355,7 +254,7 @@ class Engine:
 
     async def _wait_ready(self, parts: Parts) -> None:
         self._say("reconciling with the exchange")
-        ready = asyncio.create_task(parts.gap_filler.ready.wait())
+        ready = asyncio.create_task(parts.wired.gap_filler.ready.wait())
         failed = asyncio.ensure_future(self.wait_failed())
         try:
             await asyncio.wait(
@@ -371,7 +270,7 @@ class Engine:
         finally:
             ready.cancel()
             failed.cancel()
-        parts.switches.ready = True
+        parts.core.switches.ready = True
 
     async def _guard(self, parts: Parts) -> None:
         """Re-check the real account's mode every minute; a wrong mode stops new exposure (decision 15)."""
@@ -380,12 +279,12 @@ class Engine:
             try:
                 await check_account_mode(parts.exchange)
             except AccountGuardError as error:
-                parts.switches.halted = True
+                parts.core.switches.halted = True
                 log.error("account_guard", error=str(error))
             except ExchangeError as error:
                 log.warning("account_guard_unknown", error=str(error))
             else:
-                parts.switches.halted = False
+                parts.core.switches.halted = False
 
 
 async def check_account_mode(exchange: BinanceExchange) -> None:
@@ -402,12 +301,12 @@ async def check_account_mode(exchange: BinanceExchange) -> None:
 
 
 def exchange_config(settings: Settings) -> BinanceConfig:
-    """Return the adapter's configuration for a real venue or a simulator's address. Raises EngineError."""
+    """Return the adapter's configuration for a real venue or a simulator's address. Raises SettingsError."""
     key = settings.binance_api_key.get_secret_value() if settings.binance_api_key else ""
     secret = settings.binance_api_secret.get_secret_value() if settings.binance_api_secret else ""
     if not key or not secret:
-        raise EngineError(
-            f"exchange '{settings.exchange}' needs BINANCE_API_KEY and BINANCE_API_SECRET in the environment"
+        raise SettingsError(
+            f"BINANCE_API_KEY, BINANCE_API_SECRET: exchange '{settings.exchange}' needs both, set them"
         )
     match settings.exchange:
         case "binance":

@@ -38,10 +38,10 @@ class EngineProbes:
     def engine(self) -> EngineHealth:
         """Return readiness, lease and stream figures as of now."""
         parts = self._parts
-        prices = parts.prices.statistics()
-        events = parts.events.statistics()
+        prices = parts.core.prices.statistics()
+        events = parts.wired.events.statistics()
         return EngineHealth(
-            ready=parts.switches.ready,
+            ready=parts.core.switches.ready,
             owner=parts.ledger.exchange_account_id,
             lease_age_ms=parts.lease.age_ms(),
             user_stream_connected=parts.exchange.user_stream.statistics().connected,

@@ -1,4 +1,5 @@
-"""Builders for tests that need a ledger: a manual clock, seeded ids, a database in either kind, short-hand operations."""
+"""Builders for tests that need a ledger: a manual clock, seeded ids, a database in either kind, short-hand
+operations."""
 
 import random
 import shutil
@@ -12,7 +13,14 @@ from pms.ledger.api import Actor, BookedFill, NewAccount, NewIntent
 from pms.ledger.ledger import LedgerService, open_ledger
 from pms.model.account import PositionSide, SubAccount
 from pms.model.fill import ExchangeFill, FillSource
-from pms.model.ids import ClientOrderId, ExchangeAccountId, ExchangeOrderId, SubAccountId, TradeId, client_order_id
+from pms.model.ids import (
+    ClientOrderId,
+    ExchangeAccountId,
+    ExchangeOrderId,
+    SubAccountId,
+    TradeId,
+    client_order_id,
+)
 from pms.model.money import Money, Price, Quantity
 from pms.model.order import JournalOrder, OrderCode, OrderSide, OrderType, TimeInForce
 from pms.model.symbol import Symbol
@@ -22,6 +30,10 @@ ETH = Symbol("ETH/USDT:USDT")
 ACTOR = Actor("tester", "cli")
 EXCHANGE = ExchangeAccountId("test-exchange")
 START_MS = 1_768_478_400_000
+
+
+def money(text: str) -> Money:
+    return Money(Decimal(text))
 
 
 class ManualClock:
@@ -76,7 +88,12 @@ def sqlite_url(folder: Path, template: Path | None = None) -> str:
 
 
 async def opened(
-    url: str, *, owner: str = "engine", clock: ManualClock | None = None, seed: int = 7, charge_open_fees: bool = True
+    url: str,
+    *,
+    owner: str = "engine",
+    clock: ManualClock | None = None,
+    seed: int = 7,
+    charge_open_fees: bool = True,
 ) -> LedgerService:
     """An opened ledger that holds the lease."""
     ledger = await open_ledger(
@@ -159,7 +176,9 @@ class Desk:
     def foreign(self, side: OrderSide, price: str, quantity: str, symbol: Symbol = BTC) -> ExchangeFill:
         """A fill of an order that is not ours."""
         client_id = ClientOrderId("web_abcdef")
-        return self.raw_fill(client_id, self.next_order_id(), symbol, side, price, Quantity(Decimal(quantity)), None)
+        return self.raw_fill(
+            client_id, self.next_order_id(), symbol, side, price, Quantity(Decimal(quantity)), None
+        )
 
     def raw_fill(
         self,
@@ -193,13 +212,38 @@ class Desk:
     async def book(self, fill: ExchangeFill, fee: str = "0") -> BookedFill:
         return await self.ledger.book_fill(fill, Money(Decimal(fee)))
 
-    async def buy(self, owner: SubAccountId, quantity: str, price: str, fee: str = "0", **options: str) -> BookedFill:
-        order = await self.order(owner, OrderSide.BUY, quantity, **options)  # type: ignore[arg-type]
+    async def trade_at(
+        self,
+        owner: SubAccountId | None,
+        side: OrderSide,
+        quantity: str,
+        price: str,
+        fee: str = "0",
+        *,
+        reduce_only: bool = False,
+        action: str = "OPEN",
+        code: OrderCode | None = None,
+        symbol: Symbol = BTC,
+        leverage: str = "10",
+    ) -> BookedFill:
+        """A market order that fills at once and whole."""
+        order = await self.order(
+            owner,
+            side,
+            quantity,
+            reduce_only=reduce_only,
+            action=action,
+            code=code,
+            symbol=symbol,
+            leverage=leverage,
+        )
         return await self.book(self.fill(order, price), fee)
 
-    async def sell(self, owner: SubAccountId, quantity: str, price: str, fee: str = "0", **options: str) -> BookedFill:
-        order = await self.order(owner, OrderSide.SELL, quantity, **options)  # type: ignore[arg-type]
-        return await self.book(self.fill(order, price), fee)
+    async def buy(self, owner: SubAccountId, quantity: str, price: str, fee: str = "0") -> BookedFill:
+        return await self.trade_at(owner, OrderSide.BUY, quantity, price, fee)
+
+    async def sell(self, owner: SubAccountId, quantity: str, price: str, fee: str = "0") -> BookedFill:
+        return await self.trade_at(owner, OrderSide.SELL, quantity, price, fee)
 
 
 def types(booked: BookedFill) -> Sequence[str]:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import aiohttp
 
+from tests.support.waiting import until
+
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0
 
@@ -84,6 +86,10 @@ class ServedProcess:
             self.process.send_signal(signal.SIGINT)
         return await asyncio.wait_for(self.process.wait(), STOP_SECONDS)
 
+    async def until_says(self, text: str) -> None:
+        """Wait until the process has printed `text`."""
+        await until(lambda: text in self.log.read_text(), f"{text!r} in the output", START_SECONDS)
+
     async def until_answers(self, url: str) -> None:
         """Wait until a GET of `url` is answered with 200. Raises AssertionError with the log when it ends."""
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session:
@@ -92,7 +98,7 @@ class ServedProcess:
                 assert self.process is not None
                 if self.process.returncode is not None:
                     raise AssertionError(
-                        f"{self.arguments} ended with {self.process.returncode}:\n{self.log.read_text()[-4000:]}"
+                        f"{self.arguments} ended with {self.process.returncode}:\n{self._tail()}"
                     )
                 try:
                     async with session.get(url) as answer:
@@ -101,9 +107,10 @@ class ServedProcess:
                 except (aiohttp.ClientError, TimeoutError):
                     pass
                 await asyncio.sleep(0.05)
-        raise AssertionError(
-            f"{url} did not answer within {START_SECONDS} s:\n{self.log.read_text()[-4000:]}"
-        )
+        raise AssertionError(f"{url} did not answer within {START_SECONDS} s:\n{self._tail()}")
+
+    def _tail(self) -> str:
+        return self.log.read_text()[-4000:]
 
 
 @dataclass(frozen=True, slots=True)

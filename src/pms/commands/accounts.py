@@ -8,7 +8,7 @@ from pms.ledger.api import Actor, NewAccount
 from pms.ledger.errors import AccountNotFoundError
 from pms.ledger.ledger import LedgerService
 from pms.model.account import AccountStatus, LiquidationMode, SubAccount
-from pms.model.money import Money
+from pms.model.money import Money, plain
 from pms.settings import SettingsError
 
 Say = Callable[[str], None]
@@ -30,7 +30,7 @@ async def create(
             raise SettingsError(f"--owner: no user is named {owner!r}; create it with `pms user create`")
         new = NewAccount(name, user.id if user else None, amount, liquidation_mode=LiquidationMode(mode))
         account = await ledger.create_account(new, ACTOR)
-        say(f"{account.id}  {account.name}  {account.balance} USDT")
+        say(f"{account.id}  {account.name}  {plain(account.balance)} USDT")
     return 0
 
 
@@ -47,7 +47,7 @@ async def deposit(overrides: Overrides, account: str, amount: str, say: Say) -> 
     async with opened_ledger(overrides, say, writing=True) as ledger:
         found = _find(ledger, account)
         changed = await ledger.deposit(found.id, _amount(amount), ACTOR)
-        say(f"{changed.name}: {changed.balance} USDT")
+        say(f"{changed.name}: {plain(changed.balance)} USDT")
     return 0
 
 
@@ -56,7 +56,7 @@ async def withdraw(overrides: Overrides, account: str, amount: str, say: Say) ->
     async with opened_ledger(overrides, say, writing=True) as ledger:
         found = _find(ledger, account)
         changed = await ledger.withdraw(found.id, _amount(amount), ACTOR)
-        say(f"{changed.name}: {changed.balance} USDT")
+        say(f"{changed.name}: {plain(changed.balance)} USDT")
     return 0
 
 

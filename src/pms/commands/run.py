@@ -78,6 +78,7 @@ async def _start_gateway(stack: AsyncExitStack, settings: Settings, parts: Parts
         port=settings.port,
         registration=GatewayRegistration(settings.registration.value),
         allowed_origins=settings.cors_origins,
+        trusted_proxies=settings.trusted_proxies,
         default_account_grant=settings.default_account_grant,
         reads_per_minute=settings.reads_per_minute,
         writes_per_minute=settings.writes_per_minute,
@@ -89,7 +90,7 @@ async def _start_gateway(stack: AsyncExitStack, settings: Settings, parts: Parts
             ledger=parts.ledger,
             directory=parts.ledger.directory,
             queries=parts.ledger.queries,
-            hub=parts.hub,
+            hub=parts.core.hub,
             probes=EngineProbes(parts, SystemClock()),
             clock=SystemClock(),
             ids=SystemIds(),
@@ -98,6 +99,9 @@ async def _start_gateway(stack: AsyncExitStack, settings: Settings, parts: Parts
             main_account=parts.exchange.account,
         )
     )
+    if settings.redis_address() is None:
+        # Nobody but browsers takes ephemeral events then: unwatched accounts cost nothing.
+        parts.wired.publisher.interested = server.gateway.sockets.subscribed_accounts
     await server.start()
     stack.push_async_callback(server.stop)
     return server.url
@@ -112,7 +116,7 @@ async def _wait_for_price(parts: Parts) -> None:
     """Wait for the first mark of the demo's symbol, at most 10 s; without it the gate refuses and says so."""
     parts.trader.watch(demo.DEMO_SYMBOL)
     for _ in range(200):
-        if parts.prices.mark(demo.DEMO_SYMBOL) is not None:
+        if parts.core.prices.mark(demo.DEMO_SYMBOL) is not None:
             return
         await asyncio.sleep(0.05)
 

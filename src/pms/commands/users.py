@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from pms.commands.opened import opened_ledger
-from pms.gateway.passwords import hash_password
+from pms.gateway.passwords import hash_password, random_password
 from pms.gateway.ports import Role, User, UserStatus
 from pms.model.ids import UserId
 from pms.runtime import SystemClock, SystemIds
@@ -12,12 +12,10 @@ from pms.settings import SettingsError
 Say = Callable[[str], None]
 Overrides = Mapping[str, object]
 
-RANDOM_PASSWORD_BYTES = 9
-
 
 async def create(overrides: Overrides, username: str, password: str | None, admin: bool, say: Say) -> int:
     """Create an approved user."""
-    chosen = password or SystemIds().token(RANDOM_PASSWORD_BYTES)
+    chosen = password or random_password(SystemIds())
     async with opened_ledger(overrides, say, writing=False) as ledger:
         user = User(
             id=UserId(SystemIds().uuid()),
@@ -44,7 +42,7 @@ async def show(overrides: Overrides, say: Say) -> int:
 
 async def set_password(overrides: Overrides, username: str, password: str | None, say: Say) -> int:
     """Set a password; a session that is open stays open until it expires."""
-    chosen = password or SystemIds().token(RANDOM_PASSWORD_BYTES)
+    chosen = password or random_password(SystemIds())
     async with opened_ledger(overrides, say, writing=False) as ledger:
         user = await ledger.directory.user_named(username)
         if user is None:

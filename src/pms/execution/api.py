@@ -67,11 +67,13 @@ class LimitRequest:
 class Executed:
     """A market order that is terminal and booked. `position` is the state after it; closed ones included.
 
+    `order` None: the house took the position over at a stated price, and nothing was sent (decision 13).
+
     `closed` is the position that a flip or a reduction to zero closed, `realized_pnl` what it realised net of
     fee.
     """
 
-    order: JournalOrder
+    order: JournalOrder | None
     position: Position | None
     trades: tuple[TradeRow, ...]
     closed: Position | None = None

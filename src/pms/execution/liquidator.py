@@ -122,9 +122,7 @@ class Liquidator:
                 self._not_acted += 1
                 self._warn(account_id, float(act.margin_ratio))
 
-    def _start(
-        self, account_id: SubAccountId, act: LiquidateAll[Decimal], tasks: asyncio.TaskGroup
-    ) -> None:
+    def _start(self, account_id: SubAccountId, act: LiquidateAll[Decimal], tasks: asyncio.TaskGroup) -> None:
         self._switches.liquidating.add(account_id)
         tasks.create_task(self._liquidate(account_id, act), name=f"liquidate {account_id}")
 
@@ -175,7 +173,7 @@ class Liquidator:
             account = await self._ledger.mark_liquidated(account_id)
             log.warning("liquidation_finished", sub_account_id=account_id, balance=str(account.balance))
         except LedgerError as error:
-            # The account stays in breach, so the next tick brings it back here.
+            # The account stays in breach, and the publisher's sweep brings it back here.
             log.error("liquidation_interrupted", sub_account_id=account_id, error=str(error))
         finally:
             self._switches.liquidating.discard(account_id)

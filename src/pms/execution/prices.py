@@ -1,5 +1,6 @@
 """The newest mark price and best quote of each symbol, kept apart, with their ages (spec H29)."""
 
+import asyncio
 from dataclasses import dataclass
 
 from pms.model.clock import Clock
@@ -24,10 +25,30 @@ class Prices:
         self._marks: dict[Symbol, MarkPrice] = {}
         self._books: dict[Symbol, BookTicker] = {}
         self._ticks = 0
+        self._first: dict[Symbol, asyncio.Event] = {}
 
     def take_mark(self, mark: MarkPrice) -> None:
         self._ticks += 1
         self._marks[mark.symbol] = mark
+        if self._first:
+            waiting = self._first.pop(mark.symbol, None)
+            if waiting is not None:
+                waiting.set()
+
+    async def first_mark(self, symbol: Symbol, seconds_max: float) -> bool:
+        """Wait for a symbol's first mark, at most that long; True when there is one.
+
+        A symbol that nobody watched has no price until its stream delivers; asking again would be the user's
+        work.
+        """
+        if symbol in self._marks:
+            return True
+        try:
+            async with asyncio.timeout(seconds_max):
+                await self._first.setdefault(symbol, asyncio.Event()).wait()
+        except TimeoutError:
+            return False
+        return True
 
     def take_book(self, book: BookTicker) -> None:
         self._ticks += 1

@@ -6,7 +6,6 @@ it.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from decimal import Decimal
 
 from pms.exchange.port import CancelVerdict, MarketData, Trading
 from pms.execution.admission import Admission, Admitted
@@ -20,24 +19,22 @@ from pms.execution.api import (
     Resting,
     Validation,
 )
-from pms.execution.live_orders import LiveOrder, LiveOrders
+from pms.execution.closing import Closer
+from pms.execution.live_orders import LiveOrders
 from pms.execution.orders import OrderRunner
 from pms.execution.queues import AccountQueues
 from pms.execution.resolver import DoubtResolver
 from pms.execution.tracker import OrderTracker
 from pms.execution.views import Views
 from pms.ledger.api import Actor, Ledger
-from pms.model.account import Position
 from pms.model.ids import PendingOrderId, PositionId, SubAccountId
-from pms.model.money import Money
-from pms.model.order import JournalOrder, OrderCode, OrderSide, OrderState, OrderType, Priority
+from pms.model.order import JournalOrder, OrderCode, OrderState, Priority
 from pms.model.price import BookTicker, MarkPrice
 from pms.model.refusal import RefusalCode, Refused
 from pms.model.symbol import Symbol, SymbolRules
 
-SLICES_MAX = 20
-"""Market orders that one close may take (MARKET_LOT_SIZE bounds each); beyond it the close is refused for
-now."""
+FIRST_PRICE_SECONDS = 3.0
+"""How long an order on a symbol that nobody watched waits for its first mark price."""
 
 
 class Trader:
@@ -65,21 +62,23 @@ class Trader:
         self._tracker = tracker
         self._resolver = resolver
         self._queues = queues
-        self._live = live_orders
         self._views = views
+        self._closer = Closer(
+            ledger, admission, runner, queues, live_orders, views.prices, views.exposure_of, self.cancel_order
+        )
 
     # --- orders ---
 
     async def market(self, request: MarketRequest, actor: Actor) -> Executed | Refused:
         """Open, add, reduce or net-flip at market; see `TradingService.market`."""
-        self.watch(request.symbol)
+        await self._priced(request.symbol)
         priority = Priority.USER_CLOSE if request.reduce_only else Priority.ENTRY
         admitted = await self._turn(request.sub_account_id, priority, lambda: self._admission.market(request))
         return admitted if isinstance(admitted, Refused) else await self._runner.execute(admitted)
 
     async def limit(self, request: LimitRequest, actor: Actor) -> Resting | Refused:
         """Rest a limit order; see `TradingService.limit`."""
-        self.watch(request.symbol)
+        await self._priced(request.symbol)
         priority = Priority.USER_CLOSE if request.reduce_only else Priority.ENTRY
         admitted = await self._turn(request.sub_account_id, priority, lambda: self._admission.limit(request))
         if isinstance(admitted, Refused):
@@ -103,30 +102,11 @@ class Trader:
         priority: Priority,
         idempotency_key: str | None = None,
     ) -> Executed | Refused:
-        """Close a whole position with the given trade action, in slices that the symbol's filters allow.
-
-        Resting closing orders of the account are cancelled first when they hold the capacity (decision 16).
-        """
-        position = self._ledger.position(position_id)
-        if position is None:
-            return Refused.because(RefusalCode.POSITION_CLOSED)
-        await self._free_capacity(position)
-        done: Executed | None = None
-        for _ in range(SLICES_MAX):
-            admitted = await self._turn(
-                position.sub_account_id,
-                priority,
-                lambda: self._admission.close(position_id, code, action, idempotency_key),
-            )
-            if isinstance(admitted, Refused):
-                return done if done is not None else admitted
-            result = await self._runner.execute(admitted)
-            if isinstance(result, Refused):
-                return result
-            done = result if done is None else _joined(done, result)
-            if self._ledger.position(position_id) is None:
-                return done
-        return done or Refused.because(RefusalCode.BOUND_REACHED)
+        """Close a whole position with the given trade action; see `Closer.close`."""
+        try:
+            return await self._closer.close(position_id, code, action, priority, idempotency_key)
+        except asyncio.QueueFull:
+            return _too_many()
 
     async def cancel(self, pending_order_id: PendingOrderId, actor: Actor) -> Cancelled | Refused:
         """Cancel a resting order; its final state is the exchange's word only (gateway spec H-23)."""
@@ -193,32 +173,25 @@ class Trader:
 
     # --- inside ---
 
+    async def _priced(self, symbol: Symbol) -> None:
+        """Watch a listed symbol, and give its stream a moment to deliver the first price."""
+        if self._admission.symbol_rules(symbol) is not None:
+            self._market_data.subscribe(symbol)
+            await self._views.prices.first_mark(symbol, FIRST_PRICE_SECONDS)
+
     async def _turn(
         self, account: SubAccountId, priority: Priority, step: Callable[[], Admitted | Refused]
     ) -> Admitted | Refused:
         try:
             return await self._queues.run(account, priority, step)
         except asyncio.QueueFull:
-            return Refused.because(
-                RefusalCode.BOUND_REACHED, "Too many requests wait for this account; retry in a moment."
-            )
-
-    async def _free_capacity(self, position: Position) -> None:
-        """Cancel resting reduce-only orders that hold the closing capacity of the position."""
-        closing = OrderSide.closing(position.side)
-        holding = [
-            order
-            for order in self._live.of_account(position.sub_account_id)
-            if order.symbol == position.symbol and order.side is closing and _resting_close(order)
-        ]
-        for live in holding:
-            order = self._ledger.order(live.client_order_id)
-            if order is not None and order.state is OrderState.LIVE:
-                await self.cancel_order(order)
+            return _too_many()
 
 
-def _resting_close(order: LiveOrder) -> bool:
-    return order.reduce_only and order.type is OrderType.LIMIT
+def _too_many() -> Refused:
+    return Refused.because(
+        RefusalCode.BOUND_REACHED, "Too many requests wait for this account; retry in a moment."
+    )
 
 
 def _cancelled(order: JournalOrder) -> Cancelled | Refused:
@@ -227,16 +200,3 @@ def _cancelled(order: JournalOrder) -> Cancelled | Refused:
             RefusalCode.ORDER_NOT_PENDING, "The order was filled before the cancel arrived."
         )
     return Cancelled(order)
-
-
-def _joined(first: Executed, second: Executed) -> Executed:
-    """Join two slices of one close: trades of both, realised PnL summed, the later state."""
-    realized = [pnl for pnl in (first.realized_pnl, second.realized_pnl) if pnl is not None]
-    return Executed(
-        order=second.order,
-        position=second.position,
-        trades=first.trades + second.trades,
-        closed=second.closed or first.closed,
-        realized_pnl=Money(sum(realized, Decimal(0))) if realized else None,
-        balance=second.balance,
-    )

@@ -6,7 +6,13 @@ from dataclasses import dataclass
 
 from pms.gateway.bounds import PRINCIPALS_CACHED_MAX
 from pms.gateway.errors import ApiError, forbidden, unauthorized
-from pms.gateway.passwords import LOGIN_CHARACTERS_MAX, hash_password, stored_forms, verify_password
+from pms.gateway.passwords import (
+    LOGIN_CHARACTERS_MAX,
+    hash_password,
+    random_password,
+    stored_forms,
+    verify_password,
+)
 from pms.gateway.ports import Directory, Role, User, UserStatus
 from pms.gateway.tokens import TokenIssuer
 from pms.ledger.api import Actor
@@ -132,8 +138,7 @@ async def create_admin_if_none(directory: Directory, ids: IdSource, clock: Clock
         return None
     taken = {user.username for user in users}
     name = ADMIN_NAME if ADMIN_NAME not in taken else f"{ADMIN_NAME}-{ids.token(3)}"
-    raw = ids.token(8)
-    password = "-".join((raw[:4], raw[4:8], raw[8:12], raw[12:])) + "-p1"
+    password = random_password(ids)
     user = User(
         UserId(ids.uuid()),
         name,

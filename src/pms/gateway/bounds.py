@@ -21,6 +21,9 @@ SOCKETS_PER_USER_MAX = 20
 SOCKETS_MAX = 2_000
 """All sockets; the newest is refused with 1013."""
 
+CONNECTIONS_MAX = 4_000
+"""Open connections, sockets included; beyond it 503."""
+
 SUBSCRIPTIONS_PER_SOCKET_MAX = 2_000
 """Accounts of one subscription; beyond it the subscribe frame is refused with an error frame."""
 

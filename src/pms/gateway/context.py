@@ -10,6 +10,7 @@ from pms.bus.hub import EventHub
 from pms.execution.api import AccountState, TradingService
 from pms.gateway.auth import Authenticator, Principal
 from pms.gateway.errors import forbidden, invalid, not_found, unauthorized
+from pms.gateway.health import HealthCheck
 from pms.gateway.idempotency import IdempotentRequests
 from pms.gateway.kline_cache import KlineCache
 from pms.gateway.ports import Directory, HealthProbes, MainAccount, Queries
@@ -50,6 +51,7 @@ class Gateway:
         self.tokens = TokenIssuer(deps.settings.jwt_secret, deps.clock, deps.ids)
         self.authenticator = Authenticator(deps.directory, self.tokens, deps.clock)
         self.limiter = RateLimiter(deps.clock)
+        self.health = HealthCheck(deps.probes, deps.clock)
         self.klines = KlineCache(deps.service, deps.clock)
         self.creating = asyncio.Lock()
         self.idempotent = IdempotentRequests(deps.queries, deps.clock)
@@ -140,8 +142,13 @@ def idempotency_key(request: Request) -> str | None:
 
 
 def client_address(request: Request) -> str:
-    """Return the peer's address; no proxy header is trusted."""
-    return request.client.host if request.client else "unknown"
+    """Return the caller's address: the peer's, or what a trusted proxy says of its own peer."""
+    address = request.client.host if request.client else "unknown"
+    settings = gateway_of(request).deps.settings
+    hops = [hop.strip() for line in request.headers.getlist("x-forwarded-for") for hop in line.split(",")]
+    while hops and settings.peer_is_proxy(address):
+        address = hops.pop()[:64]
+    return address
 
 
 def elapsed_ms(request: Request) -> float:

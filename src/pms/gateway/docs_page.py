@@ -7,6 +7,7 @@ PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="dark light">
 <title>PMS API</title>
+<link rel="icon" href="/favicon.svg">
 <link rel="stylesheet" href="/docs/page.css">
 </head>
 <body>

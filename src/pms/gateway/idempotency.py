@@ -3,14 +3,18 @@
 import asyncio
 import hashlib
 import json
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from pms.gateway.bounds import IDEMPOTENCY_IN_FLIGHT_MAX
 from pms.gateway.errors import ApiError
 from pms.gateway.ports import Queries, StoredResult
+from pms.ledger.errors import LedgerError
 from pms.model.clock import Clock
 from pms.model.refusal import RefusalCode
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +89,14 @@ class IdempotentRequests:
             return _replay(stored, mark)
         # If this raises, what was reached is not known: the key stays reserved, a repetition is told to look.
         answer = await work()
-        if answer.status in _NOTHING_DONE:
-            await self._queries.forget_idempotent(key)
-        else:
-            await self._queries.finish_idempotent(key, answer.status, answer.body)
+        try:
+            if answer.status in _NOTHING_DONE:
+                await self._queries.forget_idempotent(key)
+            else:
+                await self._queries.finish_idempotent(key, answer.status, answer.body)
+        except LedgerError as error:
+            # The request was carried out and its caller must hear so; a repetition is told to look first.
+            log.error("the result of an idempotency key could not be stored: %s", error)
         return answer
 
 

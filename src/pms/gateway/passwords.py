@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import bcrypt
 
 from pms.gateway.errors import invalid
+from pms.model.ids import IdSource
 
 COST = 10
 PASSWORD_BYTES_MAX = 72
@@ -33,6 +34,12 @@ def check_new_password(password: str) -> None:
         raise invalid(f"The password has more than {PASSWORD_BYTES_MAX} bytes.", path="password")
     if "\0" in password:
         raise invalid("The password contains a NUL character.", path="password")
+
+
+def random_password(ids: IdSource) -> str:
+    """Return a fresh password of 64 random bits that every rule accepts, in groups that can be typed."""
+    raw = ids.token(8)
+    return "-".join((raw[:4], raw[4:8], raw[8:12], raw[12:])) + "-p1"
 
 
 def hash_password_now(password: str) -> str:

@@ -123,14 +123,14 @@ def summary_fields(summary: AccountSummary) -> dict[str, float | int | None]:
     """Return the figures under their model names; equity is floored at 0 for display."""
     liquidation = summary.account_liquidation_price
     return {
-        "equity": max(0.0, summary.equity),
-        "balance": summary.balance,
-        "unrealized_pnl": summary.unrealized_pnl,
-        "margin_used": summary.margin_used,
-        "available_margin": summary.available_margin,
-        "total_exposure": summary.total_exposure,
-        "maintenance_margin": summary.maintenance_margin,
-        "margin_ratio": summary.margin_ratio,
+        "equity": finite(max(0.0, summary.equity)),
+        "balance": finite(summary.balance),
+        "unrealized_pnl": finite(summary.unrealized_pnl),
+        "margin_used": finite(summary.margin_used),
+        "available_margin": finite(summary.available_margin),
+        "total_exposure": finite(summary.total_exposure),
+        "maintenance_margin": finite(summary.maintenance_margin),
+        "margin_ratio": summary.margin_ratio if math.isfinite(summary.margin_ratio) else 999.0,
         "account_liq_price": liquidation if liquidation is not None and math.isfinite(liquidation) else None,
         "position_count": summary.position_count,
     }

@@ -2,13 +2,14 @@
 
 from decimal import Decimal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 
 from pms.gateway import render, wire
 from pms.gateway.auth import Principal
 from pms.gateway.bounds import ACCOUNTS_PER_USER_MAX
 from pms.gateway.context import Gateway, GatewayOf, PrincipalOf
 from pms.gateway.errors import ApiError, forbidden, not_found
+from pms.gateway.listing import listed
 from pms.gateway.ports import RulesRow
 from pms.gateway.requests import ChangeAccountBody, NewAccountBody, RulesChangeBody
 from pms.gateway.routing import AdminRoute, UserRoute, router
@@ -47,11 +48,11 @@ def _own(gateway: Gateway, principal: Principal) -> list[SubAccount]:
     return sorted(accounts, key=lambda account: (account.created_at_ms, account.id), reverse=True)
 
 
-@user.get("", operation_id="list_accounts")
-async def list_accounts(principal: PrincipalOf, gateway: GatewayOf) -> list[wire.AccountListItem]:
+@user.get("", response_model=list[wire.AccountListItem], operation_id="list_accounts")
+async def list_accounts(principal: PrincipalOf, gateway: GatewayOf) -> Response:
     """List the caller's accounts (an admin's: all), newest first, with live positions."""
     rows = await _rows(gateway)
-    return [_item(gateway, account, rows) for account in _own(gateway, principal)]
+    return await listed(_item(gateway, account, rows) for account in _own(gateway, principal))
 
 
 @user.get("/{sub_account_id}", operation_id="get_account")

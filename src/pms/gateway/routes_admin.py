@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Iterator
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -10,6 +11,7 @@ from pms.exchange.errors import ExchangeError
 from pms.execution.api import AccountState
 from pms.gateway import render, wire
 from pms.gateway.context import Gateway, GatewayOf, PrincipalOf
+from pms.gateway.listing import listed, rendered
 from pms.gateway.requests import LiquidationModeBody
 from pms.gateway.routes_trade import KEY_NOTE, close_everything, close_one
 from pms.gateway.routing import AdminRoute, router
@@ -25,13 +27,14 @@ AT_RISK_RATIO = 0.5
 WALLET_SECONDS_MAX = 2.0
 
 
-def _states(gateway: Gateway) -> list[AccountState]:
+def _states(gateway: Gateway) -> Iterator[AccountState]:
+    """Yield the live view of each account, made when it is asked for."""
     service = gateway.deps.service
-    return [
+    return (
         state
         for row in gateway.deps.ledger.accounts()
         if (state := service.account_state(row.id)) is not None
-    ]
+    )
 
 
 async def _main_balance(gateway: Gateway) -> dict[str, float] | None:
@@ -47,37 +50,37 @@ async def _main_balance(gateway: Gateway) -> dict[str, float] | None:
     return {"total": total, "free": free, "used": total - free}
 
 
-@admin.get("/dashboard", operation_id="admin_dashboard")
-async def dashboard(gateway: GatewayOf) -> wire.DashboardBody:
+@admin.get("/dashboard", response_model=wire.DashboardBody, operation_id="admin_dashboard")
+async def dashboard(gateway: GatewayOf) -> Response:
     """Return every account with its live state, and the real account's balance (null: cannot be read)."""
-    balance = await _main_balance(gateway)
-    return wire.DashboardBody(
-        accounts=[render.account_state(state) for state in _states(gateway)], main_account_balance=balance
-    )
+    balance = wire.json_text(await _main_balance(gateway))
+    accounts = await rendered(render.account_state(state) for state in _states(gateway))
+    text = f'{{"accounts":{accounts},"mainAccountBalance":{balance}}}'
+    return Response(text, media_type="application/json")
 
 
-@admin.get("/at-risk", operation_id="accounts_at_risk")
-async def at_risk(gateway: GatewayOf) -> list[wire.PositionsBody]:
+def _at_risk(state: AccountState) -> bool:
+    active = state.account.status is AccountStatus.ACTIVE
+    return active and bool(state.positions) and state.summary.margin_ratio >= AT_RISK_RATIO
+
+
+@admin.get("/at-risk", response_model=list[wire.PositionsBody], operation_id="accounts_at_risk")
+async def at_risk(gateway: GatewayOf) -> Response:
     """List active accounts with positions whose margin ratio is 0.5 or more."""
-    return [
-        render.account_state(state)
-        for state in _states(gateway)
-        if state.account.status is AccountStatus.ACTIVE
-        and state.positions
-        and state.summary.margin_ratio >= AT_RISK_RATIO
-    ]
+    return await listed(render.account_state(state) for state in _states(gateway) if _at_risk(state))
 
 
-@admin.get("/all-positions", operation_id="all_positions")
-async def all_positions(gateway: GatewayOf) -> list[wire.AllPositionsItem]:
+def _with_account(state: AccountState) -> Iterator[wire.AllPositionsItem]:
+    account = render.sub_account(state.account)
+    for live in state.positions:
+        fields = render.live_position(live).model_dump()
+        yield wire.AllPositionsItem.model_validate(fields | {"sub_account": account})
+
+
+@admin.get("/all-positions", response_model=list[wire.AllPositionsItem], operation_id="all_positions")
+async def all_positions(gateway: GatewayOf) -> Response:
     """List every open position with its account."""
-    items = []
-    for state in _states(gateway):
-        account = render.sub_account(state.account)
-        for live in state.positions:
-            fields = render.live_position(live).model_dump()
-            items.append(wire.AllPositionsItem.model_validate(fields | {"sub_account": account}))
-    return items
+    return await listed(item for state in _states(gateway) for item in _with_account(state))
 
 
 @admin.post(

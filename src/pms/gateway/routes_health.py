@@ -1,41 +1,18 @@
 """`/api/health`: what is up, by real probes with a budget of 500 ms each (gateway spec 2.4)."""
 
-import asyncio
-import logging
-from collections.abc import Awaitable
-
 from fastapi import APIRouter, Response
 
 from pms.gateway import wire
 from pms.gateway.context import Gateway, GatewayOf
-from pms.gateway.routing import PublicRoute, router
+from pms.gateway.routing import HealthRoute, router
 
-log = logging.getLogger(__name__)
-
-health = router("/api", "health", PublicRoute)
+health = router("/api", "health", HealthRoute)
 ROUTERS: tuple[APIRouter, ...] = (health,)
-
-PROBE_SECONDS_MAX = 0.5
-
-
-async def _probe(name: str, probe: Awaitable[bool]) -> bool:
-    try:
-        async with asyncio.timeout(PROBE_SECONDS_MAX):
-            return await probe
-    except Exception as error:
-        # Whatever a probe raises means "not healthy"; the reason is for the log, not for the public answer.
-        log.warning("health probe %s failed: %r", name, error)
-        return False
 
 
 async def _body(gateway: Gateway) -> wire.HealthBody:
-    probes = gateway.deps.probes
-    exchange, redis, database = await asyncio.gather(
-        _probe("exchange", probes.exchange()),
-        _probe("redis", probes.redis()),
-        _probe("database", probes.database()),
-    )
-    engine = probes.engine()
+    exchange, redis, database = await gateway.health.outcome()
+    engine = gateway.deps.probes.engine()
     return wire.HealthBody(
         status="ok" if exchange and database and engine.ready else "degraded",
         exchange=exchange,

@@ -75,7 +75,7 @@ async def price(symbol: str, gateway: GatewayOf) -> wire.PriceBody:
     return wire.PriceBody(
         symbol=rules.symbol,
         mark=mark.price,
-        last=book.mid if book else mark.price,
+        last=round(book.mid, 10) if book else mark.price,
         bid=book.bid if book else None,
         ask=book.ask if book else None,
         funding_rate=mark.funding_rate,

@@ -3,12 +3,13 @@
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 
 from pms.gateway import render, statistics, wire
 from pms.gateway.bounds import HISTORY_ROWS_MAX
 from pms.gateway.context import GatewayOf, PrincipalOf
 from pms.gateway.errors import invalid
+from pms.gateway.listing import rendered
 from pms.gateway.ports import HistoryFilter
 from pms.gateway.requests import SYMBOL_CHARACTERS_MAX, SymbolText
 from pms.gateway.routes_trade import open_orders
@@ -55,7 +56,7 @@ def _moment(text: str | None, name: str) -> int | None:
         raise invalid(f"{name} is not an ISO 8601 date.", path=name) from None
 
 
-@user.get("/history/{sub_account_id}", operation_id="history")
+@user.get("/history/{sub_account_id}", response_model=wire.HistoryBody, operation_id="history")
 async def history(
     sub_account_id: str,
     principal: PrincipalOf,
@@ -66,7 +67,7 @@ async def history(
     since: Annotated[str | None, Query(alias="from", max_length=40)] = None,
     until: Annotated[str | None, Query(alias="to", max_length=40)] = None,
     action: ActionOf = None,
-) -> wire.HistoryBody:
+) -> Response:
     """List executions, newest first."""
     account = gateway.account(principal, sub_account_id)
     wanted = HistoryFilter(
@@ -78,11 +79,12 @@ async def history(
         action=action,
     )
     page = await gateway.deps.queries.history(account.id, wanted)
-    trades = [
+    trades = await rendered(
         render.history_trade(row, page.positions.get(row.position_id) if row.position_id else None)
         for row in page.trades
-    ]
-    return wire.HistoryBody(trades=trades, total=page.total, offset=offset, limit=limit)
+    )
+    text = f'{{"trades":{trades},"total":{page.total},"offset":{offset},"limit":{limit}}}'
+    return Response(text, media_type="application/json")
 
 
 @user.get("/stats/{sub_account_id}", operation_id="stats")

@@ -18,6 +18,7 @@ from pms.gateway.strict_json import JsonError, parse_json
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 READ_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+HEALTH_PER_MINUTE = 3_000
 BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
 
 
@@ -74,6 +75,16 @@ class PublicRoute(APIRoute):
             return response
 
         return handle
+
+
+class HealthRoute(PublicRoute):
+    """Watched by machines, therefore with a bucket of its own; the probes behind it are cached."""
+
+    async def admit(self, gateway: Gateway, request: Request) -> Allowance:
+        allowance = gateway.limiter.count(f"health {client_address(request)}", HEALTH_PER_MINUTE)
+        if not allowance.allowed:
+            raise too_many(allowance)
+        return allowance
 
 
 class UserRoute(PublicRoute):

@@ -11,14 +11,18 @@ import uvicorn
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from pms.gateway.app import create_app
-from pms.gateway.bounds import FRAME_BYTES_MAX
+from pms.gateway.bounds import CONNECTIONS_MAX, FRAME_BYTES_MAX
 from pms.gateway.context import Gateway, GatewayDependencies
 from pms.gateway.errors import GatewayError, PortInUseError
 
 log = logging.getLogger(__name__)
 
 START_SECONDS_MAX = 10.0
+GRACE_SECONDS = 1.0
+CANCEL_SECONDS = 0.2
 STOP_SECONDS_MAX = 1.4
+TICK_SECONDS = 0.1
+POLL_SECONDS = 0.005
 ABORT_SECONDS = 12.0
 
 
@@ -36,11 +40,42 @@ class BrowserProtocol(WebSocketsSansIOProtocol):
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: stopping is the composition root's business."""
+    """uvicorn without its signal handlers, and with an end that comes as soon as the work has ended."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.leaving = asyncio.Event()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def main_loop(self) -> None:
+        tick = 0
+        while not self.leaving.is_set():
+            await self.on_tick(tick)
+            tick += 1
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_SECONDS):
+                    await self.leaving.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close everything; what still runs after a second is cancelled and answers 504."""
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        await self._ended(GRACE_SECONDS)
+        for task in list(self.server_state.tasks):
+            task.cancel()
+        await self._ended(CANCEL_SECONDS)
+
+    async def _ended(self, seconds: float) -> None:
+        """Wait until every request and connection has ended; uvicorn's sets have no event to wait for."""
+        for _ in range(round(seconds / POLL_SECONDS)):
+            if not self.server_state.tasks and not self.server_state.connections:
+                return
+            await asyncio.sleep(POLL_SECONDS)
 
 
 class GatewayServer:
@@ -50,22 +85,23 @@ class GatewayServer:
         self._deps = deps
         self.app = create_app(deps)
         self.gateway: Gateway = self.app.state.gateway
-        self._socket: socket.socket | None = None
+        self._url = ""
         self._server: _Server | None = None
         self._task: asyncio.Task[None] | None = None
 
     @property
     def url(self) -> str:
         """The address to open, with the real port. Raises GatewayError before `start`."""
-        if self._socket is None:
+        if not self._url:
             raise GatewayError("The gateway is not listening; start it first.")
-        host, port = self._socket.getsockname()[:2]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        return self._url
 
     async def start(self) -> None:
         """Bind and serve. Raises PortInUseError when the address is taken; nothing is killed (H-27)."""
         settings = self._deps.settings
-        self._socket = _bind(settings.host, settings.port)
+        listening = _bind(settings.host, settings.port)
+        host, port = listening.getsockname()[:2]
+        self._url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         config = uvicorn.Config(
             self.app,
             http="httptools",
@@ -79,15 +115,13 @@ class GatewayServer:
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            timeout_graceful_shutdown=1,
+            limit_concurrency=CONNECTIONS_MAX,
             timeout_keep_alive=65,
         )
         self._server = _Server(config)
         self._deps.hub.add_sink(self.gateway.sockets.publish)
         self.gateway.sockets.start()
-        self._task = asyncio.create_task(
-            self._server.serve(sockets=[self._socket]), name="gateway http server"
-        )
+        self._task = asyncio.create_task(self._server.serve(sockets=[listening]), name="gateway http server")
         async with asyncio.timeout(START_SECONDS_MAX):
             while not self._server.started:
                 if self._task.done():
@@ -102,7 +136,7 @@ class GatewayServer:
             return
         self._deps.hub.remove_sink(self.gateway.sockets.publish)
         await self.gateway.sockets.stop()
-        self._server.should_exit = True
+        self._server.leaving.set()
         _, waiting = await asyncio.wait((self._task,), timeout=STOP_SECONDS_MAX)
         if waiting:
             self._task.cancel()

@@ -32,6 +32,7 @@ class Session:
     accounts: set[SubAccountId] = field(default_factory=set)
     baseline: dict[SubAccountId, int] = field(default_factory=dict)
     watched: set[Symbol] = field(default_factory=set)
+    early_watch: dict[str, object] | None = None
     close_code: int | None = None
     close_reason: str = ""
     _wake: asyncio.Event = field(default_factory=asyncio.Event)

@@ -13,11 +13,11 @@ from pms.gateway.errors import ApiError
 from pms.gateway.settings import GatewaySettings
 from pms.model.clock import Clock
 from pms.model.ids import IdSource
+from pms.model.refusal import RefusalCode
 
 log = logging.getLogger(__name__)
 
 _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9.-]{1,253})(:[0-9]{1,5})?")
-_LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -103,6 +103,11 @@ class Shell:
             await self._app(scope, _replay(body, receive), send_dressed)
         except ApiError as error:
             await _answer(send, error, extra() | {"Connection": "close"})
+        except asyncio.CancelledError:
+            # The server is stopping; this is the outermost step, so nobody waits for the cancellation.
+            if not begun:
+                text = "The server is stopping; whether the request had its effect is not known."
+                await _answer(send, ApiError(504, RefusalCode.EXECUTION_UNKNOWN.name, text), extra())
         except Exception:
             # The path is without its query; headers and bodies are never logged (H-12).
             log.exception(
@@ -129,11 +134,8 @@ class Shell:
         match = _HOST.fullmatch(raw.decode("latin-1")) if raw else None
         if match is None:
             return None
-        name = match["name"].lower()
-        allowed = self._settings.allowed_hosts
-        if allowed:
-            return match[0] if name in allowed else None
-        if self._settings.on_loopback and name not in _LOOPBACK_NAMES:
+        names = self._settings.host_names
+        if names is not None and match["name"].lower() not in names:
             return None
         return match[0]
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -26,6 +26,7 @@ from pms.model.symbol import Symbol
 log = logging.getLogger(__name__)
 
 POLICE_SECONDS = 1.0
+SNAPSHOT_BATCH = 100
 ADMIN_TYPES = frozenset({"exposure_updated"})
 _POSITION_TYPES = frozenset({"pnl_update", "position_updated"})
 _ENDING_TYPES = frozenset({"position_closed", "position_takeover"})
@@ -105,6 +106,10 @@ class BrowserSockets:
             suppressed=self._suppressed,
             event_loop_lag_ms=self._lag_ms,
         )
+
+    def subscribed_accounts(self) -> Collection[SubAccountId]:
+        """Return the accounts that somebody watches now, a live view for the publisher."""
+        return self._subscribers.keys()
 
     def close_user(self, user_id: UserId) -> None:
         """End every session of a user at once (ban, role change)."""
@@ -263,13 +268,16 @@ class BrowserSockets:
                 return
             if not self._admit(session, principal):
                 return
+            if session.early_watch is not None:
+                early, session.early_watch = session.early_watch, None
+                self._watch(session, early)
         if session.principal is None:
             self._error(session, "Authentication is required: send a token.")
             return
         if wanted is None:
             self._error(session, "subscribe takes subAccountId, or subAccountIds with a list of ids.")
             return
-        self._apply_subscription(session, session.principal, wanted)
+        await self._apply_subscription(session, session.principal, wanted)
 
     def _admit(self, session: Session, principal: Principal) -> bool:
         """Bind a session to its user; False when the user has too many, or another user holds it."""
@@ -282,7 +290,7 @@ class BrowserSockets:
         session.principal = principal
         return True
 
-    def _apply_subscription(self, session: Session, principal: Principal, wanted: list[str]) -> None:
+    async def _apply_subscription(self, session: Session, principal: Principal, wanted: list[str]) -> None:
         allowed: list[SubAccountId] = []
         refused = 0
         for text in dict.fromkeys(wanted):
@@ -296,6 +304,13 @@ class BrowserSockets:
         self._unsubscribe(session)
         if not allowed and refused:
             return
+        for start in range(0, max(1, len(allowed)), SNAPSHOT_BATCH):
+            self._send_state(session, allowed[start : start + SNAPSHOT_BATCH])
+            # A fleet's snapshot must not hold the loop; each batch is one consistent step of its own.
+            await asyncio.sleep(0)
+
+    def _send_state(self, session: Session, allowed: list[SubAccountId]) -> None:
+        """Subscribe to accounts and send what their next events build on (spec 7.5, rule 4)."""
         states = [state for item in allowed if (state := self._service.account_state(item)) is not None]
         now_ms = self._clock.now_ms()
         sequences = {state.account.id: state.sequence for state in states}
@@ -320,7 +335,7 @@ class BrowserSockets:
     def _watch(self, session: Session, content: dict[str, object]) -> None:
         names = content.get("symbols")
         if session.principal is None:
-            self._error(session, "Authentication is required before watching.")
+            session.early_watch = content  # applied once the token has come
             return
         if not isinstance(names, list) or len(names) > bounds.WATCHED_PER_SOCKET_MAX:
             self._error(session, f"watch takes a list of at most {bounds.WATCHED_PER_SOCKET_MAX} symbols.")
@@ -361,10 +376,10 @@ class BrowserSockets:
 
 
 def _wanted(content: dict[str, object]) -> list[str] | None:
-    """Return the ids of a subscribe frame; None when there are none, too many or not texts."""
+    """Return the ids of a subscribe frame (an empty list authenticates only); None when they are unusable."""
     many = content.get("subAccountIds")
     wanted = many if isinstance(many, list) else [content.get("subAccountId")]
-    if not wanted or len(wanted) > bounds.SUBSCRIPTIONS_PER_SOCKET_MAX:
+    if len(wanted) > bounds.SUBSCRIPTIONS_PER_SOCKET_MAX:
         return None
     if not all(isinstance(item, str) and item for item in wanted):
         return None

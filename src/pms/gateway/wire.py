@@ -447,6 +447,6 @@ class HealthBody(Wire):
     version: str
 
 
-def json_text(body: dict[str, object]) -> str:
+def json_text(body: object) -> str:
     """Return a body as JSON text; what is not finite is refused."""
     return json.dumps(body, allow_nan=False, separators=(",", ":"))

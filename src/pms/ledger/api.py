@@ -1,8 +1,9 @@
-"""What the ledger offers: the operations that move money, their results, and the commit that everybody hears of.
+"""What the ledger offers: operations that move money, their results, and the commit that everybody hears of.
 
-Invariants kept by every operation (design, "Invariants"): one transaction for each commit group, acknowledged after
-commit; balance >= 0 with the clamped part owed; conservation; each exchange fill booked once; at most one open position
-for a (sub-account, symbol). No operation awaits the network. After a cancelled or failed call the book equals the database.
+Invariants kept by every operation (design, "Invariants"): one transaction for each commit group, acknowledged
+after commit; balance >= 0 with the clamped part owed; conservation; each exchange fill booked once; at most
+one open position for a (sub-account, symbol). No operation awaits the network. After a cancelled or failed
+call the book equals the database.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +32,8 @@ from pms.model.order import ExchangeOrderStatus, JournalOrder, OrderCode, OrderS
 from pms.model.symbol import Symbol
 
 LiquidationPriceOf = Callable[[PositionSide, Decimal, Decimal, Decimal, Decimal, Decimal], Decimal]
-"""(side, entry, cash, notional, maintenance rate, threshold) -> static liquidation price (ledger spec 3.4)."""
+"""(side, entry, cash, notional, maintenance rate, threshold) -> static liquidation price (ledger spec
+3.4)."""
 
 
 class HouseLineKind(StrEnum):
@@ -54,7 +56,8 @@ class HouseLineKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NewIntent:
-    """An order about to be sent. `sequence` comes from `Ledger.allocate_sequence`, the id is derived from it."""
+    """An order about to be sent. `sequence` comes from `Ledger.allocate_sequence`, the id is derived from
+    it."""
 
     sequence: int
     client_order_id: ClientOrderId
@@ -78,7 +81,8 @@ class NewIntent:
 
 @dataclass(frozen=True, slots=True)
 class TradeRow:
-    """A `trade_executions` row as written (ledger spec 1.2); `side` BUY or SELL, `realized_pnl` None on opens."""
+    """A `trade_executions` row as written (ledger spec 1.2); `side` BUY or SELL, `realized_pnl` None on
+    opens."""
 
     id: TradeExecutionId
     sub_account_id: SubAccountId
@@ -148,7 +152,8 @@ class NewAccount:
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who asked, for the audit of actions: a user id or `system`, and the way (`jwt`, `key`, `cli`, `system`)."""
+    """Who asked, for the audit of actions: a user id or `system`, and the way (`jwt`, `key`, `cli`,
+    `system`)."""
 
     id: str
     via: str
@@ -203,8 +208,8 @@ class Ledger(Protocol):
     def house_positions(self) -> Sequence[HousePosition]: ...
     def house_cash(self) -> Money: ...
     def last_trade_id(self, symbol: Symbol) -> TradeId:
-        """Return the trade id up to which the symbol's executions are known without a gap: the highest that came
-        by the stream or by gap filling. Single orders that were asked for do not move it."""
+        """Return the trade id up to which the symbol's executions are known without a gap: the highest that
+        came by the stream or by gap filling. Single orders that were asked for do not move it."""
         ...
 
     def is_booked(self, fill: ExchangeFill) -> bool:
@@ -231,7 +236,8 @@ class Ledger(Protocol):
     async def record_acknowledged(
         self, client_order_id: ClientOrderId, exchange_order_id: ExchangeOrderId
     ) -> JournalOrder | None:
-        """Note the exchange's id; a LIMIT order gets its `pending_orders` row and `order_placed`. Idempotent."""
+        """Note the exchange's id; a LIMIT order gets its `pending_orders` row and `order_placed`.
+        Idempotent."""
         ...
 
     async def record_unknown(
@@ -245,8 +251,8 @@ class Ledger(Protocol):
     async def record_terminal(
         self, client_order_id: ClientOrderId, status: ExchangeOrderStatus, executed_quantity: Quantity
     ) -> JournalOrder | None:
-        """Note that the exchange calls the order terminal. It ends here only when Σ booked equals what executed;
-        until then its state is FINISHING, and the booking of the last fill ends it (decision 2)."""
+        """Note that the exchange calls the order terminal. It ends here only when Σ booked equals what
+        executed; until then its state is FINISHING, and the booking of the last fill ends it (decision 2)."""
         ...
 
     # --- money ----------------------------------------------------------------------------------------------
@@ -254,10 +260,19 @@ class Ledger(Protocol):
         """Book one exchange execution with all its effects, exactly once (decisions 1, 3, 16, 17).
 
         `fee` is the commission in the account's asset. Own order of a sub-account: reduce, then open (unless
-        reduce-only: the surplus goes to the house as LATE_FILL). Frozen accounts book all the same; a LIQUIDATED
-        account's fill is transferred to the house. House order or foreign client order id: house suspense, and a
-        foreign fill is allocated at once to the holders of the reduced side at its own price and fee (decision 11).
+        reduce-only: the surplus goes to the house as LATE_FILL). Frozen accounts book all the same; a
+        LIQUIDATED account's fill is transferred to the house. House order or foreign client order id: house
+        suspense, and a foreign fill is allocated at once to the holders of the reduced side at its own price
+        and fee (decision 11).
         """
+        ...
+
+    async def transfer_to_house(
+        self, position_id: PositionId, quantity: Decimal, price: Price, kind: HouseLineKind, action: str
+    ) -> Committed:
+        """Close `quantity` of a position against the house at a stated price: two legs, no fee, no exchange
+        fill, so that Σ virtual + house stays (decision 9). Raises PositionNotOpenError; a larger quantity
+        closes all."""
         ...
 
     def fill_key(self, fill: ExchangeFill) -> FillKey: ...
@@ -268,7 +283,8 @@ class Ledger(Protocol):
         ...
 
     async def withdraw(self, sub_account_id: SubAccountId, amount: Money, actor: Actor) -> SubAccount:
-        """Move `amount` > 0 from the account to the house. Raises InsufficientBalance beyond balance - owed."""
+        """Move `amount` > 0 from the account to the house. Raises InsufficientBalance beyond balance -
+        owed."""
         ...
 
     async def set_status(
@@ -282,7 +298,8 @@ class Ledger(Protocol):
         self, sub_account_id: SubAccountId | None, rules: RiskRules, actor: Actor
     ) -> None: ...
     async def mark_liquidated(self, sub_account_id: SubAccountId) -> SubAccount:
-        """Set LIQUIDATED. Raises InvariantError while a row or an order of the account is open (decision 21)."""
+        """Set LIQUIDATED. Raises InvariantError while a row or an order of the account is open (decision
+        21)."""
         ...
 
     async def emit(
@@ -292,8 +309,9 @@ class Ledger(Protocol):
         ...
 
     async def adopt_wallet(self, wallet_balance: Money, epoch: str) -> None:
-        """Record the real account's wallet as house capital, once for each epoch; a later difference between the
-        wallet and the ledger's expectation is a house line OPENING_DIFFERENCE above 1e-6, never absorbed."""
+        """Record the real account's wallet as house capital, once for each epoch; a later difference between
+        the wallet and the ledger's expectation is a house line OPENING_DIFFERENCE above 1e-6, never
+        absorbed."""
         ...
 
     async def update_liquidation_prices(self, prices: Mapping[PositionId, Price]) -> None:

@@ -1,7 +1,7 @@
 """The ledger in memory: committed state at the bottom, and uncommitted layers that are merged or thrown away.
 
-Invariant: after every success and every failure the bottom layer equals the database. Planners write into a layer;
-a failed commit drops the layer, so nothing has to be undone.
+Invariant: after every success and every failure the bottom layer equals the database. Planners write into a
+layer; a failed commit drops the layer, so nothing has to be undone.
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,7 +26,8 @@ _V = TypeVar("_V")
 
 @dataclass(frozen=True, slots=True)
 class OrderRecord:
-    """A journal order with what the model does not carry: Σ price x booked quantity, and the exchange's last word."""
+    """A journal order with what the model does not carry: Σ price x booked quantity, and the exchange's last
+    word."""
 
     order: JournalOrder
     booked_notional: Decimal = ZERO
@@ -35,9 +36,11 @@ class OrderRecord:
 
 @dataclass(frozen=True, slots=True)
 class ExchangeMirror:
-    """The exchange's position of a symbol as its fills imply it (average cost), and the highest trade id booked.
+    """The exchange's position of a symbol as its fills imply it (average cost), and the highest trade id
+    booked.
 
-    With it the wallet is derived: Σ(cash - signed cost) of everybody + Σ signed cost of the mirror (decision 7).
+    With it the wallet is derived: Σ(cash - signed cost) of everybody + Σ signed cost of the mirror (decision
+    7).
     """
 
     symbol: Symbol

@@ -1,4 +1,4 @@
-"""Users and risk-rule rows: small writes beside the money path, which need no lease. Hashing is the gateway's."""
+"""Users and risk-rule rows: small writes beside the money path; they need no lease."""
 
 from collections.abc import Sequence
 

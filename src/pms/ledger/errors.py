@@ -76,7 +76,8 @@ class LeaseHeldError(LeaseError):
 
     def __init__(self, owner: str, expires_at_ms: int) -> None:
         super().__init__(
-            f"the engine lease is held by {owner!r} until {expires_at_ms} ms; stop that engine or wait for the end"
+            f"the engine lease is held by {owner!r} until {expires_at_ms} ms; "
+            "stop that engine or wait for the end"
         )
         self.owner = owner
         self.expires_at_ms = expires_at_ms
@@ -108,6 +109,10 @@ class AccountNotFoundError(RequestError):
 
 class OrderNotFoundError(RequestError):
     """The journal has no order of that id."""
+
+
+class PositionNotOpenError(RequestError):
+    """No open position has that id."""
 
 
 class InvalidAmountError(RequestError):

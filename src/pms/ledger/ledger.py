@@ -9,6 +9,7 @@ from pms.ledger.api import (
     BookedFill,
     CommitListener,
     Committed,
+    HouseLineKind,
     HousePosition,
     LiquidationPriceOf,
     NewAccount,
@@ -16,11 +17,12 @@ from pms.ledger.api import (
 )
 from pms.ledger.book import Book
 from pms.ledger.directory import Directory
-from pms.ledger.errors import FenceLostError, InvalidAmountError, LeaseHeldError
+from pms.ledger.errors import InvalidAmountError, LeaseHeldError
 from pms.ledger.load import Loaded, load_book
 from pms.ledger.migrate import HEAD, migrate, schema_version
 from pms.ledger.operations import accounts, adoption, house, orders
 from pms.ledger.operations.fills import book_fill
+from pms.ledger.operations.transfers import transfer_to_house
 from pms.ledger.plan import Plan, Settings
 from pms.ledger.queries import Queries
 from pms.ledger.store import Store, open_store
@@ -61,7 +63,8 @@ class LedgerService:
 
     @property
     def event_epoch(self) -> str:
-        """Name of this database's event sequences: a number of another epoch says nothing here (decision 27)."""
+        """Name of this database's event sequences: a number of another epoch says nothing here (decision
+        27)."""
         return self._book.event_epoch
 
     @property
@@ -83,10 +86,11 @@ class LedgerService:
         return self._sequence
 
     async def take_lease(self, owner: str, duration_ms: int) -> Fence:
-        """Take the lease, or renew it. The same owner's name takes over its own earlier lease at once (a restart).
+        """Take the lease, or renew it. The same owner's name takes over its own earlier lease at once (a
+        restart).
 
-        Taking reads the book again and adopts rows that the incumbent made. Raises LeaseHeldError, FenceLostError
-        (a renewal after somebody took over), AdoptionRefusedError.
+        Taking reads the book again and adopts rows that the incumbent made. Raises LeaseHeldError (also for a
+        renewal after somebody took over), AdoptionRefusedError.
         """
         now_ms = self._clock.now_ms()
         if self.fence and owner == self._owner:
@@ -95,7 +99,8 @@ class LedgerService:
             "INSERT INTO pms_leases (exchange_account_id, role, owner, fence, expires_at_ms, taken_at_ms)"
             " VALUES (?, 'engine', ?, 1, ?, ?)"
             " ON CONFLICT (exchange_account_id, role) DO UPDATE SET owner = excluded.owner,"
-            " fence = pms_leases.fence + 1, expires_at_ms = excluded.expires_at_ms, taken_at_ms = excluded.taken_at_ms"
+            " fence = pms_leases.fence + 1, expires_at_ms = excluded.expires_at_ms,"
+            " taken_at_ms = excluded.taken_at_ms"
             " WHERE pms_leases.expires_at_ms <= ? OR pms_leases.owner = ? RETURNING fence"
         )
         values = (self.exchange_account_id, owner, now_ms + duration_ms, now_ms, now_ms, owner)
@@ -118,9 +123,7 @@ class LedgerService:
         )
         values = (now_ms + duration_ms, self.exchange_account_id, self._owner, int(self.fence))
         if not (await self.store.write([(sql, values)]))[0]:
-            raise FenceLostError(
-                f"the engine lease of {self.exchange_account_id!r} was taken over; stop this engine"
-            )
+            await self._raise_held()
         return self.fence
 
     async def _raise_held(self) -> None:
@@ -133,7 +136,10 @@ class LedgerService:
         """End the lease now; the fence counter stays. Later mutations need a new lease."""
         if not self.fence:
             return
-        sql = "UPDATE pms_leases SET expires_at_ms = 0 WHERE exchange_account_id = ? AND role = 'engine' AND fence = ?"
+        sql = (
+            "UPDATE pms_leases SET expires_at_ms = 0"
+            " WHERE exchange_account_id = ? AND role = 'engine' AND fence = ?"
+        )
         await self.store.write([(sql, (self.exchange_account_id, int(self.fence)))])
         self.fence = Fence(0)
 
@@ -282,6 +288,14 @@ class LedgerService:
         self._symbols.add(fill.symbol)
         return BookedFill(duplicate, Committed() if duplicate else committed)
 
+    async def transfer_to_house(
+        self, position_id: PositionId, quantity: Decimal, price: Price, kind: HouseLineKind, action: str
+    ) -> Committed:
+        def run(plan: Plan, _: Known) -> None:
+            transfer_to_house(plan, position_id, quantity, price, kind, action)
+
+        return (await self._writer.submit(run))[1]
+
     async def create_account(self, account: NewAccount, actor: Actor) -> SubAccount:
         return (await self._writer.submit(lambda plan, _: accounts.create_account(plan, account, actor)))[0]
 
@@ -296,7 +310,8 @@ class LedgerService:
         )[0]
 
     async def write_off(self, sub_account_id: SubAccountId, actor: Actor) -> SubAccount:
-        """Write off what a flat account owes, insurance first, then the house. Raises InvariantError if not flat."""
+        """Write off what a flat account owes, insurance first, then the house. Raises InvariantError if not
+        flat."""
         return (await self._writer.submit(lambda plan, _: accounts.write_off(plan, sub_account_id, actor)))[0]
 
     async def set_status(
@@ -343,7 +358,8 @@ class LedgerService:
         await self._writer.submit(lambda plan, _: house.update_liquidation_prices(plan, prices))
 
     async def close(self) -> None:
-        """Finish queued operations and close the database. The lease stays until it is released or expires."""
+        """Finish queued operations and close the database. The lease stays until it is released or
+        expires."""
         await self._writer.close()
         await self.store.close()
 

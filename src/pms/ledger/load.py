@@ -1,11 +1,11 @@
-"""Reads the whole book from a database, and what must be adopted or recorded: foreign rows and external writes."""
+"""Reads the whole book from a database, and finds what must be adopted or recorded."""
 
 from dataclasses import dataclass, field
 from decimal import Decimal
 
 from pms.ledger.api import HouseLineKind, HousePosition
 from pms.ledger.book import AccountRecord, Book, ExchangeMirror, OrderRecord, RulesRecord
-from pms.ledger.rendering import Cell, Row, close_enough, decode
+from pms.ledger.rendering import Cell, Row, agrees, decode
 from pms.ledger.schema import table_info
 from pms.ledger.store import Store
 from pms.model.account import (
@@ -43,7 +43,8 @@ TERMINAL_STATES = tuple(state.value for state in OrderState if state.terminal)
 
 @dataclass(frozen=True, slots=True)
 class ForeignRow:
-    """A row of the incumbent's that the ledger has no exact value for yet (adoption), or that differs from it."""
+    """A row of the incumbent's that the ledger has no exact value for yet (adoption), or that differs from
+    it."""
 
     table: str
     id: str
@@ -182,7 +183,8 @@ def read_order(row: Row) -> OrderRecord:
 
 
 async def load_book(store: Store, ours: ExchangeAccountId) -> Loaded:
-    """Read everything that decisions need; memory grows with accounts, open positions and live orders only."""
+    """Read everything that decisions need; memory grows with accounts, open positions and live orders
+    only."""
     loaded = Loaded(Book())
     await _load_identity(store, ours, loaded)
     await _load_accounts(store, ours, loaded)
@@ -190,7 +192,10 @@ async def load_book(store: Store, ours: ExchangeAccountId) -> Loaded:
     await _load_rules(store, loaded.book)
     await _load_orders(store, ours, loaded)
     await _load_house(store, ours, loaded)
-    sql = "SELECT sub_account_id, max(sequence) AS last FROM pms_outbox WHERE exchange_account_id = ? GROUP BY 1"
+    sql = (
+        "SELECT sub_account_id, max(sequence) AS last FROM pms_outbox"
+        " WHERE exchange_account_id = ? GROUP BY sub_account_id"
+    )
     for row in await store.fetch(sql, ours):
         loaded.book.event_sequence.set(SubAccountId(str(row["sub_account_id"])), int(str(row["last"])))
     return loaded
@@ -225,7 +230,7 @@ async def _load_accounts(store: Store, ours: ExchangeAccountId, loaded: Loaded) 
         loaded.book.accounts.set(account.id, AccountRecord(account, int(str(row["exact_revision"]))))
         if owed is not None:
             loaded.book.owed_rows.set(account.id, True)
-        if not close_enough(float(str(row["current_balance"])), balance):
+        if not agrees(Reader("sub_accounts", row).exact("current_balance"), balance):
             note = f"current_balance is {row['current_balance']}, the ledger has {balance}"
             loaded.external_writes.append(ForeignRow("sub_accounts", account.id, note))
     sql = (
@@ -250,7 +255,9 @@ async def _load_positions(store: Store, ours: ExchangeAccountId, loaded: Loaded)
         cost = Decimal(str(row["exact_cost"]))
         leverage = Decimal(str(row["exact_leverage"]))
         position = read_position(row, quantity, cost, leverage, int(str(row["exact_revision"])))
-        if row["status"] != "OPEN" or not close_enough(float(str(row["quantity"])), quantity):
+        if row["status"] != "OPEN" or not agrees(
+            Reader("virtual_positions", row).exact("quantity"), quantity
+        ):
             note = f"the row says {row['status']} {row['quantity']}, the ledger has OPEN {quantity}"
             loaded.external_writes.append(ForeignRow("virtual_positions", position.id, note))
         add_open_position(book, position)
@@ -291,7 +298,8 @@ async def _load_rules(store: Store, book: Book) -> None:
 
 async def _load_orders(store: Store, ours: ExchangeAccountId, loaded: Loaded) -> None:
     marks = ", ".join("?" * len(TERMINAL_STATES))
-    sql = f"SELECT * FROM pms_order_journal WHERE exchange_account_id = ? AND state NOT IN ({marks}) ORDER BY sequence"  # noqa: S608
+    sql = f"SELECT * FROM pms_order_journal WHERE exchange_account_id = ? AND state NOT IN ({marks})"  # noqa: S608
+    sql += " ORDER BY sequence"
     for row in await store.fetch(sql, ours, *TERMINAL_STATES):
         record = read_order(row)
         loaded.book.orders.set(record.order.client_order_id, record)
@@ -314,7 +322,10 @@ async def _load_house(store: Store, ours: ExchangeAccountId, loaded: Loaded) -> 
         book.mirror.set(symbol, ExchangeMirror(symbol, quantity, cost, reader.number("last_trade_id")))
     cash: dict[HouseLineKind, Decimal] = {}
     held: dict[Symbol, tuple[Decimal, Decimal]] = {}
-    sql = "SELECT kind, symbol, signed_quantity, signed_cost, cash FROM pms_house_lines WHERE exchange_account_id = ?"
+    sql = (
+        "SELECT kind, symbol, signed_quantity, signed_cost, cash FROM pms_house_lines"
+        " WHERE exchange_account_id = ?"
+    )
     for row in await store.fetch(sql, ours):
         reader = Reader("pms_house_lines", row)
         kind = HouseLineKind(reader.text("kind"))

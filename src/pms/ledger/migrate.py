@@ -1,4 +1,4 @@
-"""Brings a database to this program's schema version, adopting an incumbent's in place; refuses a newer one."""
+"""Brings a database to this program's schema version, adopting an incumbent's in place."""
 
 import asyncio
 from pathlib import Path
@@ -26,7 +26,8 @@ async def migrate(url: str) -> None:
 
 
 async def schema_version(store: Store) -> str | None:
-    """Return the schema version of a database; None when it was never migrated. Raises DatabaseTooNewError."""
+    """Return the schema version of a database; None when it was never migrated. Raises
+    DatabaseTooNewError."""
     if store.dialect == "sqlite":
         sql = "SELECT name FROM sqlite_master WHERE type = 'table' AND name = ?"
     else:

@@ -1,7 +1,8 @@
 """One operation being planned: reads through a book layer, collects row writes, states and events. No I/O.
 
-Every helper that moves money also adds its double-entry lines; `finish` refuses an operation whose lines do not sum to
-zero. Signs of lines: assets (EXCHANGE_*, POSITION, HOUSE_POSITION, OWED) grow with +, claims (CASH, HOUSE_CASH) with -.
+Every helper that moves money also adds its double-entry lines; `finish` refuses an operation whose lines do
+not sum to zero. Signs of lines: assets (EXCHANGE_*, POSITION, HOUSE_POSITION, OWED) grow with +, claims
+(CASH, HOUSE_CASH) with -.
 """
 
 from collections.abc import Callable, Mapping
@@ -45,7 +46,8 @@ class _Line:
 
 
 class Plan:
-    """The work space of one operation. `now_ms` and `uuid` are injected; `link` is the commit group's number."""
+    """The work space of one operation. `now_ms` and `uuid` are injected; `link` is the commit group's
+    number."""
 
     def __init__(
         self, base: Book, settings: Settings, now_ms: int, uuid: Callable[[], str], link: int
@@ -153,8 +155,9 @@ class Plan:
     def move_cash(
         self, account: SubAccount, delta: Decimal, reason: str, trade_id: TradeExecutionId | None = None
     ) -> SubAccount:
-        """Apply a requested delta (ledger spec 5.0.2, decision 4): a credit repays what is owed first, a debit is
-        clamped at zero and the rest is owed. Writes the balance log; `change_amount` keeps the requested delta."""
+        """Apply a requested delta (ledger spec 5.0.2, decision 4): a credit repays what is owed first, a
+        debit is clamped at zero and the rest is owed. Writes the balance log; `change_amount` keeps the
+        requested delta."""
         before = account.balance
         repaid = min(account.owed, delta) if delta > 0 else ZERO
         wanted = before + delta - repaid
@@ -224,7 +227,8 @@ class Plan:
     def put_position(
         self, position: Position, *, realized_pnl: Decimal | None = None, cost_change: Decimal = ZERO
     ) -> Position:
-        """Store a new or changed position in both tables. `cost_change` is the signed cost that came or went."""
+        """Store a new or changed position in both tables. `cost_change` is the signed cost that came or
+        went."""
         before = self.book.positions.get(position.id)
         values = position_values(position, realized_pnl)
         exact: dict[str, Cell] = {

@@ -1,4 +1,4 @@
-"""Reads for people: history in pages, orders, balance logs, the audit trail; and the table of idempotency keys."""
+"""Reads for people: history, orders, balance logs, audit trail; and the table of idempotency keys."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -98,12 +98,10 @@ class Queries:
     async def history(self, sub_account_id: SubAccountId, filter: HistoryFilter) -> HistoryPage:
         """Return a page of executions, newest first, with the positions they belong to."""
         where, values = self._history_where(sub_account_id, filter)
-        counted = await self._store.fetch(
-            f"SELECT count(*) AS n FROM trade_executions WHERE {where}", *values
-        )  # noqa: S608
-        sql = (
-            f"SELECT * FROM trade_executions WHERE {where} ORDER BY timestamp DESC, id DESC LIMIT ? OFFSET ?"  # noqa: S608
-        )
+        sql = f"SELECT count(*) AS n FROM trade_executions WHERE {where}"  # noqa: S608 -- constants
+        counted = await self._store.fetch(sql, *values)
+        sql = f"SELECT * FROM trade_executions WHERE {where}"  # noqa: S608 -- constants
+        sql += " ORDER BY timestamp DESC, id DESC LIMIT ? OFFSET ?"
         rows = await self._store.fetch(sql, *values, filter.limit, filter.offset)
         trades = tuple(_trade(row) for row in rows)
         wanted = list(dict.fromkeys(trade.position_id for trade in trades if trade.position_id is not None))
@@ -159,9 +157,10 @@ class Queries:
         """Return an account's durable events after a sequence, oldest first, at most EVENTS_PAGE_MAX."""
         sql = (
             "SELECT * FROM pms_outbox WHERE exchange_account_id = ? AND sub_account_id = ? AND sequence > ?"
-            f" ORDER BY sequence LIMIT {EVENTS_PAGE_MAX}"  # noqa: S608
+            " ORDER BY sequence LIMIT ?"
         )
-        return [_event(row) for row in await self._store.fetch(sql, self._ours, sub_account_id, sequence)]
+        rows = await self._store.fetch(sql, self._ours, sub_account_id, sequence, EVENTS_PAGE_MAX)
+        return [_event(row) for row in rows]
 
     # --- idempotency keys -----------------------------------------------------------------------------------
     async def begin_idempotent(self, key: str, fingerprint: str, now_ms: int) -> StoredResult | None:
@@ -172,7 +171,8 @@ class Queries:
         )
         reserve = (
             "INSERT INTO pms_idempotency_keys"
-            " (exchange_account_id, scope, key, request_hash, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?)"
+            " (exchange_account_id, scope, key, request_hash, created_at, updated_at)"
+            " VALUES (?, ?, ?, ?, ?, ?)"
         )
         try:
             await self._store.write(

@@ -1,4 +1,4 @@
-"""Plain records that directory and queries return; the gateway's vocabulary for users, history and results."""
+"""Plain records that directory and queries return: users, history, stored results."""
 
 from dataclasses import dataclass
 from enum import StrEnum

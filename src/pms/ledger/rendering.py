@@ -1,7 +1,7 @@
-"""How values are stored: one kind for each column, exact to database and back; the only ledger module with floats.
+"""How values are stored: one kind for each column; the only ledger module with floats.
 
-Ledger spec 1.1: floats keep 16 significant digits, dates are integer milliseconds (SQLite) or naive UTC (PostgreSQL),
-booleans 0/1, exact values NUMERIC(38,18) on PostgreSQL and TEXT on SQLite.
+Ledger spec 1.1: floats keep 16 significant digits, dates are integer milliseconds (SQLite) or naive UTC
+(PostgreSQL), booleans 0/1, exact values NUMERIC(38,18) on PostgreSQL and TEXT on SQLite.
 """
 
 import hashlib
@@ -22,6 +22,8 @@ DatabaseValue = str | int | float | bool | Decimal | datetime | None
 
 Row = Mapping[str, DatabaseValue]
 
+_RELATIVE_MAX = Decimal("1e-9")
+_ABSOLUTE_MAX = Decimal("1e-12")
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 -- naive UTC is what the incumbent's columns hold (spec 1.1 rule 3)
 
 
@@ -37,7 +39,8 @@ class Kind(StrEnum):
 
 
 def render_float(value: Decimal | int) -> float:
-    """Return the double that the incumbent's ORM would store: 16 significant digits, never non-finite or -0."""
+    """Return the double that the incumbent's ORM would store: 16 significant digits, never non-finite or
+    -0."""
     if not math.isfinite(value):
         raise LedgerError(f"{value} cannot be stored: money columns take finite numbers only")
     return float(f"{value:.15e}") + 0.0
@@ -53,9 +56,9 @@ def float_to_decimal(value: float) -> Decimal:
     return Decimal(repr(float(value)))
 
 
-def close_enough(rendered: float, exact: Decimal) -> bool:
+def agrees(rendered: Decimal, exact: Decimal) -> bool:
     """True when a Float column agrees with the exact value (decision 5: 1e-9 relative)."""
-    return math.isclose(rendered, float(exact), rel_tol=1e-9, abs_tol=1e-12)
+    return abs(rendered - exact) <= max(abs(exact) * _RELATIVE_MAX, _ABSOLUTE_MAX)
 
 
 def encode(kind: Kind, value: Cell, *, sqlite: bool) -> DatabaseValue:
@@ -119,7 +122,8 @@ def canonical(kind: Kind, value: Cell) -> str:
 
 
 def digest(parts: list[str]) -> str:
-    """Return 20 hex characters over texts; the separator cannot be forged by content (lengths are included)."""
+    """Return 20 hex characters over texts; the separator cannot be forged by content (lengths are
+    included)."""
     text = "|".join(f"{len(part)}:{part}" for part in parts)
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 

@@ -1,4 +1,4 @@
-"""SQL text for both databases from merged row writes: few statements, each with many rows, each with a row count."""
+"""SQL text for both databases from merged row writes: few statements, each with a row count."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -61,8 +61,8 @@ def _table_order() -> dict[str, int]:
 
 
 def batches(dialect: Dialect, writes: list[RowWrite]) -> list[Batch]:
-    """Return the statements of merged writes: updates first (a position closes before its successor opens), then
-    inserts in the order of the foreign keys."""
+    """Return the statements of merged writes: updates first (a position closes before its successor opens),
+    then inserts in the order of the foreign keys."""
     groups: dict[
         tuple[bool, int, str, tuple[str, ...], tuple[str, ...]], list[tuple[DatabaseValue, ...]]
     ] = {}

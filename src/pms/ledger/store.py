@@ -1,7 +1,9 @@
 """The port to a database: reads, small writes, and the one transaction of a commit group."""
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from pms.ledger.rendering import DatabaseValue, Row
@@ -19,8 +21,15 @@ class FenceGuard:
     fence: int
 
 
+class Snapshot(Protocol):
+    """One consistent view of committed data."""
+
+    async def fetch(self, sql: str, *values: DatabaseValue) -> list[Row]: ...
+
+
 class Store(Protocol):
-    """One database. `commit` and `write` are serialised by the caller or by the store; reads see committed data.
+    """One database. `commit` and `write` are serialised by the caller or by the store; reads see committed
+    data.
 
     No method leaves a transaction open, whatever happens, cancellation included.
     """
@@ -31,8 +40,14 @@ class Store(Protocol):
         """Return the rows of a query written with `?` placeholders."""
         ...
 
+    def snapshot(self) -> AbstractAsyncContextManager[Snapshot]:
+        """Return a context in which every read sees the same committed state, whatever is written
+        meanwhile."""
+        ...
+
     async def write(self, statements: Sequence[Statement]) -> list[list[Row]]:
-        """Run statements in one transaction; return the rows of each (with RETURNING). Raises DuplicateKeyError."""
+        """Run statements in one transaction; return the rows of each (with RETURNING). Raises
+        DuplicateKeyError."""
         ...
 
     async def commit(self, guard: FenceGuard, group: Sequence[Batch]) -> None:
@@ -65,6 +80,11 @@ async def open_store(url: str, *, read_only: bool = False) -> Store:
     from pms.ledger.store_postgres import PostgresStore
 
     return await PostgresStore.open(url, read_only=read_only)
+
+
+def database_file_exists(url: str) -> bool:
+    """True when the file of a SQLite URL is there."""
+    return Path(sqlite_path(url)).is_file()
 
 
 def is_sqlite(url: str) -> bool:

@@ -1,7 +1,8 @@
 """PostgreSQL as a store: asyncpg, one connection that writes and a small pool that reads."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -24,6 +25,17 @@ _LOST = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError, Timeo
 
 _Work = Callable[["asyncpg.Connection[asyncpg.Record]"], Awaitable[list[list[Row]]]]
 _Running = Coroutine[None, None, list[list[Row]]]
+
+
+class _PostgresSnapshot:
+    """Reads inside one repeatable-read transaction."""
+
+    def __init__(self, connection: "PoolConnectionProxy[asyncpg.Record]") -> None:
+        self._connection = connection
+
+    async def fetch(self, sql: str, *values: DatabaseValue) -> list[Row]:
+        records = await self._connection.fetch(placeholders("postgresql", sql), *values)
+        return [dict(record) for record in records]
 
 
 class PostgresStore:
@@ -79,6 +91,17 @@ class PostgresStore:
         except _LOST as error:
             raise DatabaseUnavailableError(f"PostgreSQL does not answer: {error}") from error
 
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator["_PostgresSnapshot"]:
+        if self._pool is None:
+            raise DatabaseUnavailableError("the connection to PostgreSQL is closed")
+        connection: PoolConnectionProxy[asyncpg.Record]
+        async with (
+            self._pool.acquire() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            yield _PostgresSnapshot(connection)
+
     async def write(self, statements: Sequence[Statement]) -> list[list[Row]]:
         async def work(connection: "asyncpg.Connection[asyncpg.Record]") -> list[list[Row]]:
             result: list[list[Row]] = []
@@ -108,7 +131,8 @@ class PostgresStore:
                 count = int(tag.rsplit(" ", 1)[1])
                 if count != len(batch.rows):
                     raise ExternalWriteError(
-                        f"{len(batch.rows) - count} of {len(batch.rows)} rows of {batch.table} are not as the book says"
+                        f"{len(batch.rows) - count} of {len(batch.rows)} rows of {batch.table} "
+                        "are not as the book says"
                     )
             return []
 

@@ -2,8 +2,9 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from pms.ledger.errors import (
@@ -59,6 +60,14 @@ class SqliteStore:
 
         return await self._run(self._read_pool, job)
 
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator["SqliteStore"]:
+        await self.fetch("BEGIN")
+        try:
+            yield self
+        finally:
+            await self.fetch("ROLLBACK")
+
     async def write(self, statements: Sequence[Statement]) -> list[list[Row]]:
         def work(connection: sqlite3.Connection) -> list[list[Row]]:
             return [_rows(connection.execute(sql, values)) for sql, values in statements]
@@ -80,7 +89,8 @@ class SqliteStore:
                     count = connection.executemany(batch.sql, batch.rows).rowcount
                 if count != len(batch.rows):
                     raise ExternalWriteError(
-                        f"{len(batch.rows) - count} of {len(batch.rows)} rows of {batch.table} are not as the book says"
+                        f"{len(batch.rows) - count} of {len(batch.rows)} rows of {batch.table} "
+                        "are not as the book says"
                     )
 
         await self._run(self._write_pool, lambda: self._transaction(work))
@@ -92,7 +102,8 @@ class SqliteStore:
         try:
             connection.execute("BEGIN IMMEDIATE")
             result = work(connection)
-            # A local COMMIT has a known outcome: on an error the transaction is still open and is rolled back.
+            # A local COMMIT has a known outcome: on an error the transaction is still open and is rolled
+            # back.
             connection.execute("COMMIT")
         except sqlite3.IntegrityError as error:
             _roll_back(connection)

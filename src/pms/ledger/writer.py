@@ -1,8 +1,9 @@
 """The one writer: a bounded queue of operations, committed in groups, acknowledged after the commit.
 
-Invariants: 1. Operations are planned and committed in the order they came. 2. A caller hears of success only after the
-COMMIT, of failure only when nothing of its operation is in the database. 3. After every outcome the book equals the
-database: a failed group's layer is dropped, and an unknown COMMIT is re-read by its link before anyone is told.
+Invariants: 1. Operations are planned and committed in the order they came. 2. A caller hears of success only
+after the COMMIT, of failure only when nothing of its operation is in the database. 3. After every outcome the
+book equals the database: a failed group's layer is dropped, and an unknown COMMIT is re-read by its link
+before anyone is told.
 """
 
 import asyncio
@@ -208,7 +209,8 @@ class Writer:
         return planned, writes
 
     async def _write(self, layer: Book, writes: list[RowWrite]) -> None:
-        """Commit the group with its link of the hash chain; raises when, and only when, nothing was changed."""
+        """Commit the group with its link of the hash chain; raises when, and only when, nothing was
+        changed."""
         merged = merge_writes(writes)
         entries = chain_entries(merged)
         link = self.book.link + 1
@@ -240,7 +242,8 @@ class Writer:
         layer.link, layer.link_hash = link, link_hash
 
     async def _committed_after_all(self, link: int, link_hash: str) -> bool:
-        """Re-read a link whose COMMIT got no answer (decision 1). Raises CommitUnknownError while nobody answers."""
+        """Re-read a link whose COMMIT got no answer (decision 1). Raises CommitUnknownError while nobody
+        answers."""
         sql = "SELECT hash FROM pms_commit_links WHERE exchange_account_id = ? AND link = ?"
         for attempt in range(_RESOLVE_TRIES_MAX):
             try:
@@ -286,7 +289,8 @@ class Writer:
         )
 
     async def _prefetch(self, group: Sequence[_Pending]) -> Known:
-        """Look up what only the database knows. A trade id above the highest booked one is new without a look."""
+        """Look up what only the database knows. A trade id above the highest booked one is new without a
+        look."""
         fills: set[FillKey] = set()
         orders: dict[ClientOrderId, OrderRecord] = {}
         for item in group:
@@ -294,7 +298,8 @@ class Writer:
             if fill is not None:
                 key = self.fill_key(fill)
                 mirror = self.book.mirror.get(fill.symbol)
-                old = mirror is not None and fill.trade_id <= mirror.last_trade_id
+                # Fills that were asked for do not move the highest id: a collision is retried with a look.
+                old = item.retried or (mirror is not None and fill.trade_id <= mirror.last_trade_id)
                 if old and not self.book.fill_keys.get(key) and await self._fill_exists(key):
                     fills.add(key)
             client_id = item.wants.client_order_id
@@ -306,7 +311,8 @@ class Writer:
 
     async def _fill_exists(self, key: FillKey) -> bool:
         sql = (
-            "SELECT 1 AS found FROM pms_fills WHERE exchange_account_id = ? AND epoch = ? AND native_symbol = ?"
+            "SELECT 1 AS found FROM pms_fills"
+            " WHERE exchange_account_id = ? AND epoch = ? AND native_symbol = ?"
             " AND trade_id = ? AND order_id = ?"
         )
         found = await self._store.fetch(

@@ -9,7 +9,9 @@ from __future__ import annotations
 import secrets
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
 import msgspec
@@ -148,6 +150,32 @@ class Store:
     def close(self) -> None:
         """Close the file; what was committed is safe without this too."""
         self._db.close()
+
+
+def read_only_account(path: Path, api_key: str) -> tuple[Decimal, dict[str, Decimal]]:
+    """Return wallet and non-zero signed positions by symbol of a key's account, from a file nobody runs on.
+
+    For audits: changes nothing. Raises `SimulatorError` when the file cannot be read or has no such account.
+    """
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            accounts = [
+                msgspec.json.decode(body, type=Account)
+                for (body,) in database.execute("SELECT body FROM accounts")
+            ]
+            positions = [
+                msgspec.json.decode(body, type=Position)
+                for (body,) in database.execute("SELECT body FROM positions")
+            ]
+    except (sqlite3.Error, msgspec.DecodeError) as error:
+        raise SimulatorError(f"The simulator's data file {path} cannot be read ({error}).") from error
+    for account in accounts:
+        if account.api_key == api_key:
+            held = {
+                p.symbol: p.quantity for p in positions if p.account_id == account.account_id and p.quantity
+            }
+            return account.wallet, held
+    raise SimulatorError(f"The simulator's data file {path} has no account of the key {api_key}.")
 
 
 def _last(table: str, key: str, count: int, where: str = "") -> str:

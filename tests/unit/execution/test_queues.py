@@ -1,6 +1,7 @@
 """The account queues: urgent turns first, equals in order, bounded, errors to the caller."""
 
 import asyncio
+from functools import partial
 
 import pytest
 
@@ -24,7 +25,7 @@ async def test_waiting_turns_are_served_by_priority_then_by_arrival() -> None:
         ("stop", Priority.TRAILING_STOP),
     ]
     await asyncio.gather(
-        *(queues.run(ALICE, priority, lambda name=name: served.append(name)) for name, priority in waiting)
+        *(queues.run(ALICE, priority, partial(served.append, name)) for name, priority in waiting)
     )
     assert served == ["liquidation", "close", "stop", "algo", "entry 1", "entry 2"]
 
@@ -71,7 +72,7 @@ async def test_accounts_do_not_wait_for_each_other_and_errors_reach_their_caller
 async def test_a_full_queue_refuses_and_keeps_what_it_has() -> None:
     queues = AccountQueues(waiting_max=2)
     results = await asyncio.gather(
-        *(queues.run(ALICE, Priority.ENTRY, lambda number=number: number) for number in range(3)),
+        *(queues.run(ALICE, Priority.ENTRY, partial(int, number)) for number in range(3)),
         return_exceptions=True,
     )
     assert results[:2] == [0, 1]

@@ -93,9 +93,23 @@ class ShiftedClock(SystemClock):
 def rules_of(symbol: Symbol) -> SymbolRules:
     number = Decimal
     return SymbolRules(
-        symbol, "BTC", "USDT", "USDT", number("0.10"), number("1"), number(10**6), number("0.001"), number("0.001"),
-        number(1000), number("0.001"), number("0.001"), number(120), number(5), 2, 3,
-    )  # fmt: skip
+        symbol,
+        "BTC",
+        "USDT",
+        "USDT",
+        number("0.10"),
+        number("1"),
+        number(10**6),
+        number("0.001"),
+        number("0.001"),
+        number(1000),
+        number("0.001"),
+        number("0.001"),
+        number(120),
+        number(5),
+        2,
+        3,
+    )
 
 
 class FakeDirectory:
@@ -105,7 +119,9 @@ class FakeDirectory:
         self.reads = 0
 
     def add(self, name: str, role: Role = Role.USER, status: UserStatus = UserStatus.APPROVED) -> User:
-        user = User(UserId(f"user-{name}"), name, PASSWORD_HASH, role, status, None, START_MS + len(self.rows))
+        user = User(
+            UserId(f"user-{name}"), name, PASSWORD_HASH, role, status, None, START_MS + len(self.rows)
+        )
         self.rows[user.id] = user
         return user
 
@@ -161,9 +177,19 @@ class FakeLedger:
     def add(self, account_id: str, owner: User, balance: int = 1_000) -> SubAccount:
         money = Money(Decimal(balance))
         account = SubAccount(
-            SubAccountId(account_id), owner.id, account_id, "USER", money, money, Money(Decimal(0)),
-            AccountStatus.ACTIVE, LiquidationMode.ADL_30, Decimal("0.005"), START_MS + len(self.rows), START_MS,
-        )  # fmt: skip
+            SubAccountId(account_id),
+            owner.id,
+            account_id,
+            "USER",
+            money,
+            money,
+            Money(Decimal(0)),
+            AccountStatus.ACTIVE,
+            LiquidationMode.ADL_30,
+            Decimal("0.005"),
+            START_MS + len(self.rows),
+            START_MS,
+        )
         self.rows[account_id] = account
         return account
 
@@ -192,7 +218,10 @@ class FakeLedger:
         owner = self.directory.rows[account.user_id or ""]
         made = self.add(f"account-{len(self.rows)}", owner)
         return self._change(
-            made.id, name=account.name, balance=account.initial_balance, initial_balance=account.initial_balance
+            made.id,
+            name=account.name,
+            balance=account.initial_balance,
+            initial_balance=account.initial_balance,
         )
 
     async def deposit(self, sub_account_id: SubAccountId, amount: Money, actor: Actor) -> SubAccount:
@@ -203,7 +232,9 @@ class FakeLedger:
             raise InsufficientBalance("too much")
         return self._change(sub_account_id, balance=Money(self.rows[sub_account_id].balance - amount))
 
-    async def set_status(self, sub_account_id: SubAccountId, status: AccountStatus, actor: Actor) -> SubAccount:
+    async def set_status(
+        self, sub_account_id: SubAccountId, status: AccountStatus, actor: Actor
+    ) -> SubAccount:
         return self._change(sub_account_id, status=status)
 
     async def set_liquidation_mode(
@@ -283,11 +314,13 @@ class FakeService:
         self.known = {BTC: rules_of(BTC)}
         self.klines_calls = 0
         self.gate: asyncio.Event | None = None
+        self.started = asyncio.Event()
 
     # --- orders ---------------------------------------------------------------------------------------------
 
     async def market(self, request: MarketRequest, actor: Actor) -> Executed | Refused:
         self.market_requests.append(request)
+        self.started.set()
         if self.gate is not None:
             await self.gate.wait()
         if self.failure is not None:
@@ -301,42 +334,94 @@ class FakeService:
         return Executed(self.order(position, f"{len(self.market_requests)}"), position, (trade,))
 
     def open(
-        self, account: SubAccountId, side: PositionSide = PositionSide.LONG, quantity: Decimal = Decimal("0.1"),
+        self,
+        account: SubAccountId,
+        side: PositionSide = PositionSide.LONG,
+        quantity: Decimal = Decimal("0.1"),
         leverage: Decimal = Decimal(10),
-    ) -> Position:  # fmt: skip
+    ) -> Position:
         position = Position(
-            PositionId(f"position-{len(self.ledger.open)}-{account}"), account, BTC, side, Quantity(quantity),
-            Money(quantity * PRICE), leverage, Price(Decimal(40_000)), PositionStatus.OPEN, True, START_MS, 1,
-        )  # fmt: skip
+            PositionId(f"position-{len(self.ledger.open)}-{account}"),
+            account,
+            BTC,
+            side,
+            Quantity(quantity),
+            Money(quantity * PRICE),
+            leverage,
+            Price(Decimal(40_000)),
+            PositionStatus.OPEN,
+            True,
+            START_MS,
+            1,
+        )
         self.ledger.open[position.id] = position
         self.emit(account, "position_updated", {"positionId": position.id, "symbol": BTC})
         return position
 
     def trade(self, position: Position, action: str) -> TradeRow:
         row = TradeRow(
-            TradeExecutionId(f"trade-{len(self.queries.trades)}"), position.sub_account_id, position.id,
-            ExchangeOrderId("9223372036854775807"), ClientOrderId("PMSx_MK_1"), BTC, OrderSide.BUY, OrderType.MARKET,
-            Price(PRICE), position.quantity, position.notional, Money(Decimal("0.5")),
-            None if action == "OPEN" else Money(Decimal(10)), action, "MANUAL", "FILLED", "sig", START_MS,
-        )  # fmt: skip
+            TradeExecutionId(f"trade-{len(self.queries.trades)}"),
+            position.sub_account_id,
+            position.id,
+            ExchangeOrderId("9223372036854775807"),
+            ClientOrderId("PMSx_MK_1"),
+            BTC,
+            OrderSide.BUY,
+            OrderType.MARKET,
+            Price(PRICE),
+            position.quantity,
+            position.notional,
+            Money(Decimal("0.5")),
+            None if action == "OPEN" else Money(Decimal(10)),
+            action,
+            "MANUAL",
+            "FILLED",
+            "sig",
+            START_MS,
+        )
         self.queries.trades.append(row)
         return row
 
     def order(self, position: Position, name: str, *, resting: bool = False) -> JournalOrder:
         return JournalOrder(
-            len(self.ledger.journal) + 1, ClientOrderId(f"PMS_{name}"), position.sub_account_id, BTC, OrderSide.BUY,
-            OrderType.LIMIT if resting else OrderType.MARKET, TimeInForce.GTC, position.quantity, Price(PRICE),
-            Decimal(10), False, False, OrderCode.LIMIT, "OPEN", "MANUAL",
-            OrderState.LIVE if resting else OrderState.FILLED, Quantity(Decimal(0)), Quantity(Decimal(0)), START_MS,
+            len(self.ledger.journal) + 1,
+            ClientOrderId(f"PMS_{name}"),
+            position.sub_account_id,
+            BTC,
+            OrderSide.BUY,
+            OrderType.LIMIT if resting else OrderType.MARKET,
+            TimeInForce.GTC,
+            position.quantity,
+            Price(PRICE),
+            Decimal(10),
+            False,
+            False,
+            OrderCode.LIMIT,
+            "OPEN",
+            "MANUAL",
+            OrderState.LIVE if resting else OrderState.FILLED,
+            Quantity(Decimal(0)),
+            Quantity(Decimal(0)),
+            START_MS,
             exchange_order_id=ExchangeOrderId("9223372036854775807"),
             pending_order_id=PendingOrderId(f"order-{name}") if resting else None,
-        )  # fmt: skip
+        )
 
     def rest(self, account: SubAccountId, name: str) -> JournalOrder:
         position = Position(
-            PositionId("none"), account, BTC, PositionSide.LONG, Quantity(Decimal("0.1")), Money(Decimal(5_000)),
-            Decimal(10), Price(Decimal(1)), PositionStatus.OPEN, True, START_MS, 1,
-        )  # fmt: skip
+            PositionId("none"),
+            account,
+            BTC,
+            PositionSide.LONG,
+            Quantity(Decimal("0.1")),
+            Money(Decimal(5_000)),
+            Decimal(10),
+            Price(Decimal(1)),
+            PositionStatus.OPEN,
+            True,
+            START_MS,
+            1,
+        )
         order = self.order(position, name, resting=True)
         self.ledger.journal[f"order-{name}"] = order
         return order
@@ -356,12 +441,19 @@ class FakeService:
             return Refused.because(RefusalCode.POSITION_CLOSED)
         closed = dataclasses.replace(position, status=PositionStatus.CLOSED)
         self.queries.closed[position.id] = PositionRef(
-            position.id, position.sub_account_id, BTC, position.side, position.entry_price, PositionStatus.CLOSED
+            position.id,
+            position.sub_account_id,
+            BTC,
+            position.side,
+            position.entry_price,
+            PositionStatus.CLOSED,
         )
         trade = self.trade(position, "CLOSE")
         data: dict[str, JsonValue] = {"positionId": position.id, "symbol": BTC, "realizedPnl": 10.0}
         self.emit(position.sub_account_id, "position_closed", data)
-        return Executed(self.order(position, "close"), None, (trade,), closed, Money(Decimal(10)), Money(Decimal(1010)))
+        return Executed(
+            self.order(position, "close"), None, (trade,), closed, Money(Decimal(10)), Money(Decimal(1010))
+        )
 
     async def cancel(self, pending_order_id: PendingOrderId, actor: Actor) -> Cancelled | Refused:
         order = self.ledger.journal.pop(pending_order_id, None)
@@ -390,7 +482,9 @@ class FakeService:
 
     def exposure(self) -> Sequence[Exposure]:
         holders = ((SubAccountId("alice-1"), "alice-1", PositionSide.LONG, Decimal("0.1")),)
-        return [Exposure(BTC, Decimal("0.1"), Decimal(0), Decimal("0.1"), Decimal(0), True, START_MS, holders)]
+        return [
+            Exposure(BTC, Decimal("0.1"), Decimal(0), Decimal("0.1"), Decimal(0), True, START_MS, holders)
+        ]
 
     def symbols(self) -> Sequence[SymbolRules]:
         return list(self.known.values())
@@ -404,7 +498,9 @@ class FakeService:
 
     def book(self, symbol: Symbol) -> BookTicker | None:
         price = self.marks.get(symbol)
-        return None if price is None else BookTicker(symbol, price - 1, 1, price + 1, 1, 1, START_MS, START_MS)
+        return (
+            None if price is None else BookTicker(symbol, price - 1, 1, price + 1, 1, 1, START_MS, START_MS)
+        )
 
     async def klines(self, symbol: Symbol, interval: str, limit: int) -> Sequence[tuple[str | int, ...]]:
         self.klines_calls += 1
@@ -444,7 +540,9 @@ class FakeProbes:
 class World:
     """A running gateway with two users, an admin and their accounts; `async with` starts and stops it."""
 
-    settings: GatewaySettings = field(default_factory=lambda: GatewaySettings(SECRET, port=0, logins_per_minute=1000))
+    settings: GatewaySettings = field(
+        default_factory=lambda: GatewaySettings(SECRET, port=0, logins_per_minute=1000)
+    )
     clock: ShiftedClock = field(default_factory=ShiftedClock)
 
     def __post_init__(self) -> None:
@@ -461,10 +559,18 @@ class World:
         self.probes = FakeProbes()
         self.server = GatewayServer(
             GatewayDependencies(
-                self.settings, self.service, cast("Any", self.ledger), self.directory, self.queries, self.hub,
-                self.probes, self.clock, SystemIds(), "0.1.0",
+                self.settings,
+                self.service,
+                cast("Any", self.ledger),
+                self.directory,
+                self.queries,
+                self.hub,
+                self.probes,
+                self.clock,
+                SystemIds(),
+                "0.1.0",
             )
-        )  # fmt: skip
+        )
 
     def token(self, user: User) -> str:
         return self.server.gateway.tokens.issue(user.id, user.username, user.role.value)
@@ -472,10 +578,17 @@ class World:
     def state(self) -> tuple[object, ...]:
         """Everything that a refused request must leave alone."""
         return (
-            dict(self.ledger.rows), dict(self.ledger.open), dict(self.ledger.journal), self.ledger.changes,
-            list(self.directory.rules), dict(self.directory.rows), list(self.queries.trades),
-            len(self.service.market_requests), len(self.service.limit_requests), len(self.service.closes),
-        )  # fmt: skip
+            dict(self.ledger.rows),
+            dict(self.ledger.open),
+            dict(self.ledger.journal),
+            self.ledger.changes,
+            list(self.directory.rules),
+            dict(self.directory.rows),
+            list(self.queries.trades),
+            len(self.service.market_requests),
+            len(self.service.limit_requests),
+            len(self.service.closes),
+        )
 
     async def __aenter__(self) -> Self:
         await self.server.start()

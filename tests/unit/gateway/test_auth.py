@@ -8,7 +8,14 @@ import pytest
 
 from pms.gateway.auth import Authenticator, create_admin_if_none
 from pms.gateway.errors import ApiError, SettingsError
-from pms.gateway.passwords import check_new_password, hash_password, stored_forms, stored_key, verify_password
+from pms.gateway.passwords import (
+    check_new_password,
+    hash_password,
+    random_password,
+    stored_forms,
+    stored_key,
+    verify_password,
+)
 from pms.gateway.ports import Role, UserStatus
 from pms.gateway.settings import GatewaySettings
 from pms.gateway.tokens import LIFETIME_SECONDS, TokenIssuer
@@ -71,7 +78,9 @@ async def test_other_tokens_are_refused(claims: dict[str, object], secret: str, 
     assert (await refusal(Desk(), {"authorization": f"Bearer {token}"}))[0] == 401
 
 
-@pytest.mark.parametrize("value", ["", "Bearer", "Bearer ", "Basic abc", "Bearer " + "x" * 10_000, "Bearer a.b.c"])
+@pytest.mark.parametrize(
+    "value", ["", "Bearer", "Bearer ", "Basic abc", "Bearer " + "x" * 10_000, "Bearer a.b.c"]
+)
 async def test_garbage_is_refused(value: str) -> None:
     assert (await refusal(Desk(), {"authorization": value}))[0] == 401
 
@@ -176,6 +185,30 @@ async def test_login_tells_pending_and_banned_only_to_who_knows_the_password() -
         assert right.value.extra.get("status") == ("PENDING" if status is UserStatus.PENDING else None)
 
 
-def test_a_short_secret_is_refused() -> None:
+def test_a_short_secret_and_a_bad_network_are_refused() -> None:
     with pytest.raises(SettingsError, match="at least 32"):
         GatewaySettings("short")
+    with pytest.raises(SettingsError, match="TRUSTED_PROXIES"):
+        GatewaySettings(SECRET, trusted_proxies=("10.0.0.0/99",))
+
+
+def test_hosts_on_loopback_are_its_own_names_and_the_listed_pages() -> None:
+    settings = GatewaySettings(SECRET, allowed_origins=("https://desk.example:8443",))
+    assert settings.host_names == {"localhost", "127.0.0.1", "[::1]", "desk.example"}
+    assert GatewaySettings(SECRET, host="0.0.0.0").host_names is None
+    assert GatewaySettings(SECRET, allowed_hosts=("PMS.example",)).host_names == {"pms.example"}
+
+
+def test_only_trusted_networks_are_proxies() -> None:
+    settings = GatewaySettings(SECRET, trusted_proxies=("10.0.0.0/8", "::1"))
+    assert [settings.peer_is_proxy(one) for one in ("10.1.2.3", "::1", "11.0.0.1", "unknown")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+
+
+def test_a_random_password_is_always_acceptable() -> None:
+    for _ in range(50):
+        check_new_password(random_password(SystemIds()))

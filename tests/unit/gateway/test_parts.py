@@ -10,9 +10,18 @@ from pms.gateway.errors import ApiError
 from pms.gateway.idempotency import Answer, IdempotentRequests, fingerprint
 from pms.gateway.ports import BalanceLogRow, ClosingTrade
 from pms.gateway.rate_limit import RateLimiter
+from pms.ledger.errors import DatabaseFullError
 from pms.model.ids import BalanceLogId, SubAccountId
 from pms.model.money import Money
-from tests.unit.gateway.fakes import BTC, START_MS, FakeDirectory, FakeLedger, FakeQueries, ShiftedClock, rules_of
+from tests.unit.gateway.fakes import (
+    BTC,
+    START_MS,
+    FakeDirectory,
+    FakeLedger,
+    FakeQueries,
+    ShiftedClock,
+    rules_of,
+)
 
 DAY = 86_400_000
 
@@ -97,6 +106,21 @@ async def test_an_unknown_outcome_is_never_sent_again() -> None:
     assert work.runs == 1
 
 
+async def test_a_result_that_cannot_be_stored_is_still_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    queries = FakeQueries()
+    requests, work = IdempotentRequests(queries, ShiftedClock()), Work()
+
+    async def fails(key: str, status: int, body: str) -> None:
+        raise DatabaseFullError("disk full")
+
+    monkeypatch.setattr(queries, "finish_idempotent", fails)
+    assert (await requests.run("k", "print", work)).status == 201
+    with pytest.raises(ApiError) as unknown:
+        await requests.run("k", "print", work)
+    assert unknown.value.code == "EXECUTION_UNKNOWN"
+    assert work.runs == 1
+
+
 def test_a_fingerprint_does_not_depend_on_the_order_of_fields() -> None:
     one = fingerprint("POST", "/a", {"x": Decimal("1.0"), "y": 2})
     assert one == fingerprint("POST", "/a", {"y": 2, "x": Decimal("1.0")})
@@ -110,17 +134,37 @@ def closing(days_ago: int, pnl: str, action: str = "CLOSE") -> ClosingTrade:
 def test_statistics_count_closing_trades_by_period() -> None:
     directory = FakeDirectory()
     account = FakeLedger(directory).add("a", directory.add("alice"))
-    trades = [closing(0, "10"), closing(3, "-4"), closing(20, "6"), closing(90, "-2"), closing(0, "0", "OPEN")]
+    trades = [
+        closing(0, "10"),
+        closing(3, "-4"),
+        closing(20, "6"),
+        closing(90, "-2"),
+        closing(0, "0", "OPEN"),
+    ]
     logs = [
         BalanceLogRow(
-            BalanceLogId("l"), SubAccountId("a"), Money(Decimal(0)), Money(Decimal(5)), Money(Decimal(5)), "DEPOSIT",
-            None, START_MS,
+            BalanceLogId("l"),
+            SubAccountId("a"),
+            Money(Decimal(0)),
+            Money(Decimal(5)),
+            Money(Decimal(5)),
+            "DEPOSIT",
+            None,
+            START_MS,
         )
-    ]  # fmt: skip
+    ]
     body = statistics.of_account(account, trades, logs, START_MS)
-    assert [body.periods.today.rpnl, body.periods.week.rpnl, body.periods.month.rpnl, body.periods.all.rpnl] == [
-        10, 6, 12, 10,
-    ]  # fmt: skip
+    assert [
+        body.periods.today.rpnl,
+        body.periods.week.rpnl,
+        body.periods.month.rpnl,
+        body.periods.all.rpnl,
+    ] == [
+        10,
+        6,
+        12,
+        10,
+    ]
     assert (body.periods.all.wins, body.periods.all.losses) == (2, 2)
     assert body.activity.total_trades == 5
     assert body.activity.win_rate == 50

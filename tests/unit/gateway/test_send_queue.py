@@ -45,9 +45,9 @@ def test_nothing_durable_is_lost_and_the_last_value_always_arrives(steps: list[t
     assert order == sorted(order), "frames leave in the order of arrival"
     durable = [number for key, number in put.values() if key == ""]
     assert [put[frame][1] for frame in sent if put[frame][0] == ""] == durable
-    for key, number in expected_last.items():
-        if number is not None:
-            assert [put[frame][1] for frame in sent if put[frame][0] == key][-1] == number
+    for key, last in expected_last.items():
+        if last is not None:
+            assert [put[frame][1] for frame in sent if put[frame][0] == key][-1] == last
     assert len(sent) == len(set(sent)), "no frame twice"
     assert not queue
 

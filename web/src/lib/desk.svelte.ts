@@ -165,7 +165,8 @@ class Desk {
   #subscribe(token: string): void {
     const ids = Object.keys(this.book.accounts);
     this.#subscribedIds = ids.join();
-    if (ids.length > 0) this.#socket?.send({ type: 'subscribe', subAccountIds: ids, token });
+    // Without accounts too: the token has to arrive in time, or the server closes with 4401.
+    this.#socket?.send({ type: 'subscribe', subAccountIds: ids, token });
     if (this.symbol) this.#socket?.send({ type: 'watch', symbols: [this.symbol] });
   }
 

@@ -34,7 +34,8 @@ def existing(plan: Plan, account_id: SubAccountId) -> SubAccount:
 
 
 def checked_amount(amount: Decimal, *, zero: bool = False) -> Decimal:
-    """Return the amount at 18 decimals. Raises InvalidAmountError unless finite and positive (or zero, if allowed)."""
+    """Return the amount at 18 decimals. Raises InvalidAmountError unless finite and positive (or zero, if
+    allowed)."""
     if not amount.is_finite() or amount < 0 or (amount == 0 and not zero) or amount >= Decimal(10) ** 18:
         raise InvalidAmountError(f"an amount must be a finite number above zero, was {amount}")
     return round_cost(amount)
@@ -78,7 +79,8 @@ def create_account(plan: Plan, new: NewAccount, actor: Actor) -> SubAccount:
 
 
 def _fresh_id(plan: Plan) -> SubAccountId:
-    """Return an id whose first eight characters no other account has: they name the owner inside client order ids."""
+    """Return an id whose first eight characters no other account has: they name the owner inside client order
+    ids."""
     taken = {record.account.id[:8] for record in plan.book.accounts.values()}
     for _ in range(_ID_TRIES_MAX):
         candidate = SubAccountId(plan.uuid())
@@ -124,7 +126,8 @@ def _check_house(plan: Plan, amount: Decimal) -> None:
     cash = plan.book.house_cash_total()
     if amount and cash < amount:
         raise HouseCapitalInsufficient(
-            f"the house holds {plain(cash)}, the deposit needs {plain(amount)}; add capital to the exchange account"
+            f"the house holds {plain(cash)}, the deposit needs {plain(amount)}; "
+            "add capital to the exchange account"
         )
 
 

@@ -1,4 +1,4 @@
-"""Adopting rows that the incumbent made: opening entries, and nothing of the incumbent's rewritten (decision 7)."""
+"""Adopts rows that the incumbent made by opening entries, rewriting none of them (decision 7)."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -36,13 +36,15 @@ def adopt(plan: Plan, accounts: Sequence[SubAccount], positions: Sequence[Positi
     for account in accounts:
         if account.balance < 0:
             raise AdoptionRefusedError(
-                f"sub_accounts/{account.id} has the negative balance {account.balance}: deposit there first, then start again"
+                f"sub_accounts/{account.id} has the negative balance {account.balance}; "
+                "deposit there first, then start again"
             )
         _adopt_account(plan, account)
     for position in positions:
         if plan.book.open_position(position.sub_account_id, position.symbol) is not None:
             raise AdoptionRefusedError(
-                f"sub-account {position.sub_account_id} has more than one open position on {position.symbol}; "
+                f"sub-account {position.sub_account_id} has more than one open position on"
+                f" {position.symbol}; "
                 f"run the incumbent's duplicate-position cleaner first (virtual_positions/{position.id})"
             )
         if position.quantity <= 0 or position.leverage <= 0:

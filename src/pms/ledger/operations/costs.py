@@ -1,4 +1,4 @@
-"""Average-cost arithmetic shared by sub-account positions, the house and the exchange mirror; exact by construction."""
+"""Average-cost arithmetic of positions, house and exchange mirror; exact by construction."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -25,7 +25,8 @@ def apply_fill(
 ) -> Held:
     """Apply a signed fill to a signed holding: reduce at average cost first, open with the rest.
 
-    Conservation: realized - Δ signed_cost = -(fill_quantity x price), exactly, up to the one rounding of the product.
+    Conservation: realized - Δ signed_cost = -(fill_quantity x price), exactly, up to the one rounding of the
+    product.
     """
     product = round_cost(fill_quantity * price)
     if signed_quantity == 0 or (signed_quantity > 0) == (fill_quantity > 0):
@@ -41,7 +42,8 @@ def apply_fill(
 
 
 def split_fee(fee: Decimal, part: Decimal, whole: Decimal) -> Decimal:
-    """Return the share of a fee that belongs to `part` of `whole`; the caller gives the rest to the other part."""
+    """Return the share of a fee that belongs to `part` of `whole`; the caller gives the rest to the other
+    part."""
     return fee if part == whole else round_cost(fee * part / whole)
 
 
@@ -56,7 +58,8 @@ def step_of(*quantities: Decimal) -> Decimal:
 
 
 def pro_rata(quantity: Decimal, holdings: list[Decimal]) -> list[Decimal]:
-    """Return shares of `quantity` <= Σ holdings proportional to them, in lots; the largest remainders get the rest.
+    """Return shares of `quantity` <= Σ holdings proportional to them, in lots; the largest remainders get the
+    rest.
 
     No share exceeds its holding; ties go to the earlier holding, so that the result is deterministic.
     """

@@ -11,14 +11,17 @@ from pms.ledger.plan import Plan
 from pms.model.ids import PositionId
 from pms.model.money import ZERO, Money, Price, round_cost
 
+EPOCH_ENDED = "epoch ended"
+"""Reference of the house lines that no execution explains: the exchange began anew."""
+
 WALLET_TOLERANCE = Decimal("1e-6")
 LIQUIDATION_PRICE_CHANGE_MIN = Decimal("1e-4")
 """Relative (spec H40): smaller moves are not worth a write."""
 
 
 def adopt_wallet(plan: Plan, wallet: Money, epoch: str) -> None:
-    """Record the wallet as house capital once for each epoch; a later difference to what the ledger expects becomes
-    a line of its own kind, never part of anything else (decision 7)."""
+    """Record the wallet as house capital once for each epoch; a later difference to what the ledger expects
+    becomes a line of its own kind, never part of anything else (decision 7)."""
     if not wallet.is_finite():
         raise InvalidAmountError(f"the wallet balance must be finite, was {wallet}")
     wallet = Money(round_cost(wallet))
@@ -48,8 +51,9 @@ def _capital(plan: Plan, kind: HouseLineKind, amount: Decimal, epoch: str) -> No
 
 
 def _leave_epoch(plan: Plan) -> None:
-    """The exchange started anew: its positions are gone. Virtual ones stay; the house takes the opposite of their net
-    as NETTING_DIFFERENCE, at their own cost, so that the identities hold from the first moment of the new epoch."""
+    """The exchange started anew: its positions are gone. Virtual ones stay; the house takes the opposite of
+    their net as NETTING_DIFFERENCE, at their own cost, so that the identities hold from the first moment of
+    the new epoch."""
     for mirror in list(plan.book.mirror.values()):
         net = plan.book.expected_net(mirror.symbol)
         if net or mirror.signed_cost:
@@ -58,7 +62,7 @@ def _leave_epoch(plan: Plan) -> None:
                 symbol=mirror.symbol,
                 signed_quantity=-net,
                 signed_cost=-mirror.signed_cost,
-                reference="epoch ended",
+                reference=EPOCH_ENDED,
             )
             plan.line("EXCHANGE_WALLET", mirror.signed_cost, symbol=mirror.symbol, detail="epoch ended")
         plan.book.mirror.set(mirror.symbol, ExchangeMirror(mirror.symbol, ZERO, ZERO, 0))

@@ -164,8 +164,8 @@ def record_unknown(plan: Plan, record: OrderRecord | None, timestamp_ms: int, re
 def record_refused(
     plan: Plan, record: OrderRecord | None, state: OrderState, code: str, message: str
 ) -> None:
-    """Note that the exchange refused the order, or that it was proved absent. A fill that is booked says otherwise:
-    then the order ends as EXPIRED with what was booked."""
+    """Note that the exchange refused the order, or that it was proved absent. A fill that is booked says
+    otherwise: then the order ends as EXPIRED with what was booked."""
     record = _required(record, state.value)
     order = record.order
     if order.state.terminal:

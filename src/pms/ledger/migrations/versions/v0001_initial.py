@@ -1,7 +1,7 @@
 """Version 1: the incumbent's tables where they are missing, and all of ours.
 
-A table that exists is left alone, whatever its columns are: live databases of the incumbent differ from its model
-(ledger spec 1.3), and adoption must keep every row and table of it byte-identical.
+A table that exists is left alone, whatever its columns are: live databases of the incumbent differ from its
+model (ledger spec 1.3), and adoption must keep every row and table of it byte-identical.
 """
 
 import sqlalchemy as sa

@@ -1,0 +1,63 @@
+"""`pms audit`: proves the books of a data folder, with the exchange where it can be asked."""
+
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from random import SystemRandom
+
+from pms.data_folder import DataFolder
+from pms.engine import EMBEDDED_KEY, SIMULATOR_FILE, database_url, exchange_config
+from pms.exchange.binance.adapter import BinanceExchange
+from pms.ledger.audit import ExchangeFigures
+from pms.ledger.audit import audit as audit_books
+from pms.model.symbol import Symbol
+from pms.runtime import SystemClock
+from pms.settings import SIMULATOR, Settings, load_settings
+from pms.simulator.recordings_index import reference_info
+from pms.simulator.store import read_only_account
+
+Say = Callable[[str], None]
+
+
+async def audit(overrides: Mapping[str, object], ask_exchange: bool, say: Say) -> int:
+    """Check every figure; 0 when all checks pass, 1 otherwise.
+
+    Raises PmsError when there is nothing to read.
+    """
+    settings = load_settings(overrides)
+    figures = await _figures(settings, ask_exchange, say)
+    report = await audit_books(database_url(settings), exchange=figures)
+    for line in report.lines():
+        say(line)
+    failed = sum(not check.passed for check in report.checks)
+    say("the books are clean" if report.passed else f"{failed} checks FAILED: the rows are named above")
+    return 0 if report.passed else 1
+
+
+async def _figures(settings: Settings, ask_exchange: bool, say: Say) -> ExchangeFigures | None:
+    if ask_exchange:
+        return await _asked(settings)
+    file = settings.data_dir / SIMULATOR_FILE
+    if settings.exchange != SIMULATOR or not file.exists():
+        say("not compared with the exchange; --exchange asks it")
+        return None
+    if DataFolder.holder(settings.data_dir) is not None:
+        say("not compared with the simulated exchange: it is running; stop it first, or use its address")
+        return None
+    wallet, positions = read_only_account(file, EMBEDDED_KEY)
+    unified = {each.symbol: _unified(each.base_asset, each.quote_asset) for each in reference_info().symbols}
+    return ExchangeFigures(wallet, {unified[native]: held for native, held in positions.items()})
+
+
+async def _asked(settings: Settings) -> ExchangeFigures:
+    exchange = BinanceExchange(exchange_config(settings), SystemClock(), SystemRandom())
+    try:
+        await exchange.start()
+        wallet = await exchange.account.wallet()
+        positions = {each.symbol: each.signed_quantity for each in await exchange.account.positions()}
+        return ExchangeFigures(Decimal(wallet.wallet_balance), positions)
+    finally:
+        await exchange.close()
+
+
+def _unified(base: str, quote: str) -> Symbol:
+    return Symbol(f"{base}/{quote}:{quote}")

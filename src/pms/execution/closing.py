@@ -1,0 +1,194 @@
+"""Closing a position: by real orders as far as the exchange backs it, by the house for the rest.
+rest.
+
+Closing is always possible (decision 13): what the exchange does not back (decision 10), or refuses for the
+real account, goes to the house at the worse of touch and fresh mark. An unknown exchange state never means
+"no position".
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from decimal import Decimal
+
+import structlog
+
+from pms.execution.admission import Admission, Admitted
+from pms.execution.api import Executed, Exposure
+from pms.execution.live_orders import LiveOrder, LiveOrders
+from pms.execution.orders import OrderRunner
+from pms.execution.prices import Prices
+from pms.execution.queues import AccountQueues
+from pms.ledger.api import HouseLineKind, Ledger
+from pms.model.account import Position, PositionSide
+from pms.model.ids import PositionId
+from pms.model.money import Money, Price
+from pms.model.order import JournalOrder, OrderCode, OrderSide, OrderState, OrderType, Priority
+from pms.model.refusal import RefusalCode, Refused
+from pms.model.symbol import Symbol
+from pms.risk import netting
+
+log = structlog.get_logger(__name__)
+
+SLICES_MAX = 20
+"""Market orders that one close may take (MARKET_LOT_SIZE bounds each). Overflow: the close is refused for
+now."""
+
+_EXCHANGE_CANNOT = frozenset(
+    {
+        RefusalCode.EXCHANGE_MIN_NOTIONAL,
+        RefusalCode.EXCHANGE_QTY_TOO_SMALL,
+        RefusalCode.EXCHANGE_MARGIN_INSUFFICIENT,
+        RefusalCode.INVALID_QUANTITY,
+    }
+)
+"""Refusals that say the real account cannot close this much now: dust, minimum notional, margin (decision
+13)."""
+
+
+class Closer:
+    """Closes positions for users, liquidations and stops. Event-loop thread only."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        admission: Admission,
+        runner: OrderRunner,
+        queues: AccountQueues,
+        live_orders: LiveOrders,
+        prices: Prices,
+        exposure_of: Callable[[Symbol], Exposure],
+        cancel_order: Callable[[JournalOrder], Awaitable[object]],
+    ) -> None:
+        self._ledger = ledger
+        self._admission = admission
+        self._runner = runner
+        self._queues = queues
+        self._live = live_orders
+        self._prices = prices
+        self._exposure_of = exposure_of
+        self._cancel_order = cancel_order
+
+    async def close(
+        self,
+        position_id: PositionId,
+        code: OrderCode,
+        action: str,
+        priority: Priority,
+        idempotency_key: str | None = None,
+    ) -> Executed | Refused:
+        """Close a whole position with the given trade action.
+
+        Resting closing orders of the account are cancelled first when they hold the capacity (decision 16).
+        Raises asyncio.QueueFull when too many turns of the account wait.
+        """
+        position = self._ledger.position(position_id)
+        if position is None:
+            return Refused.because(RefusalCode.POSITION_CLOSED)
+        if self._exposure_of(position.symbol).exchange_net is None and priority is Priority.USER_CLOSE:
+            return Refused.because(RefusalCode.EXCHANGE_STATE_UNKNOWN)
+        await self._free_capacity(position)
+        done = await self._close_unbacked(position)
+        for _ in range(SLICES_MAX):
+            if self._ledger.position(position_id) is None:
+                return done or Refused.because(RefusalCode.POSITION_CLOSED)
+            result = await self._slice(position, code, action, priority, idempotency_key)
+            if isinstance(result, Refused):
+                return done if done is not None and _nothing_left(result) else result
+            done = result if done is None else joined(done, result)
+        return done or Refused.because(RefusalCode.BOUND_REACHED)
+
+    async def _slice(
+        self, position: Position, code: OrderCode, action: str, priority: Priority, key: str | None
+    ) -> Executed | Refused:
+        admitted: Admitted | Refused = await self._queues.run(
+            position.sub_account_id,
+            priority,
+            lambda: self._admission.close(position.id, code, action, key),
+        )
+        result = admitted if isinstance(admitted, Refused) else await self._runner.execute(admitted)
+        if isinstance(result, Refused) and result.refusals[0].code in _EXCHANGE_CANNOT:
+            return await self._transfer(position.id, None, HouseLineKind.DUST, action)
+        return result
+
+    async def _close_unbacked(self, position: Position) -> Executed | None:
+        """Transfer what a persistent desync leaves without backing; nothing while anything is in flight."""
+        if any(True for _ in self._live.of_symbol(position.symbol)):
+            return None
+        identity = self._exposure_of(position.symbol)
+        if identity.balanced or identity.exchange_net is None:
+            return None
+        expected = self._ledger.expected_net(position.symbol)
+        split = netting.split_close(position.side, position.quantity, identity.exchange_net, expected)
+        if split.virtual <= 0:
+            return None
+        result = await self._transfer(
+            position.id, split.virtual, HouseLineKind.NETTING_DIFFERENCE, "DESYNC_CLOSE"
+        )
+        return result if isinstance(result, Executed) else None
+
+    async def _transfer(
+        self, position_id: PositionId, quantity: Decimal | None, kind: HouseLineKind, action: str
+    ) -> Executed | Refused:
+        position = self._ledger.position(position_id)
+        if position is None:
+            return Refused.because(RefusalCode.POSITION_CLOSED)
+        price = self._worse_price(position.symbol, position.side)
+        if price is None:
+            return Refused.because(
+                RefusalCode.STALE_PRICE, "The position can only go to the house at a fresh price; retry."
+            )
+        log.warning("closed_by_the_house", position_id=position_id, kind=kind, action=action)
+        amount = position.quantity if quantity is None else min(quantity, position.quantity)
+        moved = await self._ledger.transfer_to_house(position_id, amount, price, kind, action)
+        account = self._ledger.account(position.sub_account_id)
+        return Executed(
+            order=None,
+            position=self._ledger.position(position_id) or moved.positions[-1],
+            trades=moved.trades,
+            closed=moved.positions[-1] if self._ledger.position(position_id) is None else None,
+            realized_pnl=moved.trades[-1].realized_pnl,
+            balance=account.balance if account else None,
+        )
+
+    def _worse_price(self, symbol: Symbol, side: PositionSide) -> Price | None:
+        """The worse of touch and fresh mark for the one who closes (decision 13)."""
+        mark, book = self._prices.mark_price(symbol), self._prices.book(symbol)
+        if mark is None or not self._prices.fresh(symbol):
+            return None
+        closing_long = side is PositionSide.LONG
+        touch = mark if book is None else book.bid if closing_long else book.ask
+        worse = min(mark, touch) if closing_long else max(mark, touch)
+        return Price(Decimal(repr(worse)))
+
+    async def _free_capacity(self, position: Position) -> None:
+        """Cancel resting reduce-only orders that hold the closing capacity of the position."""
+        closing = OrderSide.closing(position.side)
+        holding = [
+            order
+            for order in self._live.of_account(position.sub_account_id)
+            if order.symbol == position.symbol and order.side is closing and _resting_close(order)
+        ]
+        for live in holding:
+            order = self._ledger.order(live.client_order_id)
+            if order is not None and order.state is OrderState.LIVE:
+                await self._cancel_order(order)
+
+
+def joined(first: Executed, second: Executed) -> Executed:
+    """Join two parts of one close: trades of both, realised PnL summed, the later state."""
+    realized = [pnl for pnl in (first.realized_pnl, second.realized_pnl) if pnl is not None]
+    return replace(
+        second,
+        order=second.order or first.order,
+        trades=first.trades + second.trades,
+        closed=second.closed or first.closed,
+        realized_pnl=Money(sum(realized, Decimal(0))) if realized else None,
+    )
+
+
+def _nothing_left(refused: Refused) -> bool:
+    return refused.refusals[0].code in (RefusalCode.POSITION_CLOSED, RefusalCode.REDUCE_ONLY_REJECTED)
+
+
+def _resting_close(order: LiveOrder) -> bool:
+    return order.reduce_only and order.type is OrderType.LIMIT

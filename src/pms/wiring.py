@@ -1,0 +1,168 @@
+"""Wires execution, risk and synchronisation of one engine together: what is built from what."""
+
+from dataclasses import dataclass
+
+from pms.bus.hub import EventHub
+from pms.bus.port import SharedState
+from pms.bus.prices import PriceBoard
+from pms.bus.projection import StateProjection
+from pms.exchange.binance.adapter import BinanceExchange
+from pms.execution.admission import Admission, TradingSwitches
+from pms.execution.exchange_net import ExchangeNet
+from pms.execution.holdings import Holdings
+from pms.execution.liquidator import Liquidator
+from pms.execution.live_orders import LiveOrders
+from pms.execution.orders import OrderRunner
+from pms.execution.prices import Prices
+from pms.execution.publisher import Publisher
+from pms.execution.queues import AccountQueues
+from pms.execution.resolver import DoubtResolver
+from pms.execution.sender import OrderSender
+from pms.execution.service import Trader
+from pms.execution.tracker import OrderTracker
+from pms.execution.views import Views
+from pms.ledger.ledger import LedgerService
+from pms.limits import ORDER_RESULT_DEADLINE_MS, QUEUED_COMMANDS_PER_ACCOUNT_MAX
+from pms.model.clock import Clock
+from pms.risk.book import RiskBook
+from pms.risk.gate import FlipMode
+from pms.settings import Settings
+from pms.sync.recovery import GapFiller
+from pms.sync.user_events import FillBooker, UserEventProcessor
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """The state that the acting parts share, in memory, following the ledger's commits."""
+
+    ledger: LedgerService
+    exchange: BinanceExchange
+    clock: Clock
+    hub: EventHub
+    switches: TradingSwitches
+    live_orders: LiveOrders
+    queues: AccountQueues
+    tracker: OrderTracker
+    net: ExchangeNet
+    prices: Prices
+    holdings: Holdings
+    views: Views
+    projection: StateProjection
+
+
+@dataclass(frozen=True, slots=True)
+class Wired:
+    """The acting parts."""
+
+    core: Core
+    resolver: DoubtResolver
+    gap_filler: GapFiller
+    sender: OrderSender
+    trader: Trader
+    liquidator: Liquidator
+    publisher: Publisher
+    events: UserEventProcessor
+
+
+def build_core(
+    ledger: LedgerService, exchange: BinanceExchange, state: SharedState, settings: Settings, clock: Clock
+) -> Core:
+    """Build the shared state from the committed book."""
+    prices, net = Prices(clock), ExchangeNet()
+    holdings = Holdings(ledger.open_positions(), ledger.event_sequence)
+    hub = EventHub()
+    projection = StateProjection(
+        state,
+        clock,
+        ledger.event_epoch,
+        prices=PriceBoard(settings.published_price),
+        snapshot_ttl_ms=settings.risk_snapshot_ttl_seconds * 1000,
+    )
+    hub.add_sink(projection.event)
+    return Core(
+        ledger=ledger,
+        exchange=exchange,
+        clock=clock,
+        hub=hub,
+        switches=TradingSwitches(),
+        live_orders=LiveOrders(),
+        queues=AccountQueues(QUEUED_COMMANDS_PER_ACCOUNT_MAX),
+        tracker=OrderTracker(),
+        net=net,
+        prices=prices,
+        holdings=holdings,
+        views=Views(ledger, holdings, prices, net, clock),
+        projection=projection,
+    )
+
+
+def wire(core: Core, settings: Settings) -> Wired:
+    """Build the acting parts and connect them; prices start to flow for everything that is held."""
+    ledger, exchange = core.ledger, core.exchange
+    booker = FillBooker(ledger, exchange.config.settle_asset, core.prices.mark_price)
+    resolver = DoubtResolver(ledger, exchange.trading, exchange.account, booker.book, core.clock)
+    gap_filler = GapFiller(
+        ledger, exchange.account, resolver, booker.book, core.net, core.clock, settings.recv_window_ms
+    )
+    sender = OrderSender(ledger, exchange.trading, core.live_orders, resolver)
+    trader = _trader(core, sender, resolver, FlipMode(settings.flip_mode.value))
+    liquidator = Liquidator(
+        ledger,
+        trader,
+        core.holdings,
+        core.live_orders,
+        core.prices,
+        core.switches,
+        exchange.market.rules,
+        core.hub,
+        core.clock,
+    )
+    publisher = _publisher(core, liquidator)
+    events = UserEventProcessor(ledger, booker, resolver, core.net, gap_filler, publisher.on_position_report)
+    ledger.on_commit(publisher.on_commit)
+    exchange.market.on_mark(publisher.take_mark)
+    exchange.market.on_book(publisher.take_book)
+    for symbol in dict.fromkeys((*ledger.fill_symbols(), *core.holdings.symbols())):
+        exchange.market.subscribe(symbol)
+    return Wired(core, resolver, gap_filler, sender, trader, liquidator, publisher, events)
+
+
+def _trader(core: Core, sender: OrderSender, resolver: DoubtResolver, flip_mode: FlipMode) -> Trader:
+    admission = Admission(
+        core.ledger,
+        core.live_orders,
+        core.holdings,
+        core.prices,
+        core.net,
+        core.switches,
+        core.exchange.market.rules,
+        flip_mode,
+    )
+    return Trader(
+        core.ledger,
+        core.exchange.trading,
+        core.exchange.market,
+        admission,
+        OrderRunner(core.ledger, sender, core.tracker, ORDER_RESULT_DEADLINE_MS / 1000),
+        core.tracker,
+        resolver,
+        core.queues,
+        core.live_orders,
+        core.views,
+    )
+
+
+def _publisher(core: Core, liquidator: Liquidator) -> Publisher:
+    return Publisher(
+        core.ledger,
+        RiskBook(),
+        core.holdings,
+        core.live_orders,
+        core.tracker,
+        core.prices,
+        core.views,
+        core.hub,
+        core.projection,
+        liquidator.consider,
+        core.clock,
+    )

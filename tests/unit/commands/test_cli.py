@@ -1,0 +1,154 @@
+"""The `pms` command with bad input: one clear line, a stable exit code, nothing changed."""
+
+import gzip
+import socket
+import sqlite3
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from pms.cli import (
+    EXIT_CHECK_FAILED,
+    EXIT_RESOURCE,
+    EXIT_USAGE,
+    app,
+)
+
+
+def pms(*arguments: str, stdin: str | None = None) -> Result:
+    return CliRunner().invoke(app, list(arguments), input=stdin)
+
+
+def one_line(result: Result) -> str:
+    """Return the only line on standard error."""
+    lines = [line for line in result.stderr.splitlines() if line]
+    assert len(lines) == 1, result.output
+    assert lines[0].startswith("pms: ")
+    return lines[0]
+
+
+def test_the_demo_refuses_any_exchange_but_the_simulator(tmp_path: Path) -> None:
+    result = pms("up", "--demo", "--exchange", "binance", "--data-dir", str(tmp_path / "data"))
+    assert result.exit_code == EXIT_USAGE
+    assert "--demo works with the simulator only" in one_line(result)
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("--exchange", "nowhere"), "PMS_EXCHANGE"),
+        (("--db", "mysql://x"), "DATABASE_URL"),
+        (("--redis", "http://x"), "REDIS_URL"),
+        (("--port", "70000"), "PORT"),
+        (("--phase", "9"), "PMS_PHASE"),
+        (("--roles", "king"), "PMS_ROLES"),
+        (("--roles", "gateway"), "PMS_ROLES"),
+        (("--exchange", "testnet", "--port", "0"), "BINANCE_API_KEY"),
+    ],
+)
+def test_an_unusable_setting_is_named(arguments: tuple[str, ...], named: str, tmp_path: Path) -> None:
+    result = pms("up", *arguments, "--data-dir", str(tmp_path / "data"))
+    assert result.exit_code == EXIT_USAGE
+    assert named in one_line(result)
+
+
+def test_a_busy_port_is_named_and_its_owner_left_alone(tmp_path: Path) -> None:
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        port = busy.getsockname()[1]
+        result = pms("up", "--port", str(port), "--data-dir", str(tmp_path / "data"))
+        assert result.exit_code == EXIT_RESOURCE
+        assert f"port {port}" in one_line(result)
+        socket.create_connection(("127.0.0.1", port)).close()
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    occupied = tmp_path / "file"
+    occupied.write_text("mine")
+    result = pms("up", "--port", "0", "--data-dir", str(occupied))
+    assert result.exit_code == EXIT_RESOURCE
+    assert str(occupied) in one_line(result)
+    assert occupied.read_text() == "mine"
+
+
+def test_a_database_newer_than_the_code_is_left_alone(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    assert pms("user", "create", "eve", "--data-dir", str(data)).exit_code == 0
+    with sqlite3.connect(data / "ledger.db") as database:
+        database.execute("UPDATE pms_schema_version SET version_num = '9999'")
+    before = (data / "ledger.db").read_bytes()
+    result = pms("account", "list", "--data-dir", str(data))
+    assert result.exit_code == EXIT_RESOURCE
+    assert "update the program" in one_line(result)
+    assert (data / "ledger.db").read_bytes() == before
+
+
+def test_a_corrupt_database_is_named(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "ledger.db").write_bytes(b"this is no database" * 100)
+    result = pms("account", "list", "--data-dir", str(data))
+    assert result.exit_code == EXIT_RESOURCE
+    assert "ledger.db" in one_line(result)
+
+
+@pytest.mark.parametrize("content", [b"not gzip", gzip.compress(b'{"recv_ns": 1, "frame": {"stream"')])
+def test_a_corrupt_recording_is_named(content: bytes, tmp_path: Path) -> None:
+    recording = tmp_path / "broken.jsonl.gz"
+    recording.write_bytes(content)
+    result = pms("simulate", "--port", "0", "--recording", str(recording))
+    assert result.exit_code == EXIT_RESOURCE
+    assert "broken.jsonl.gz" in one_line(result)
+
+
+def test_an_audit_of_nothing_says_so(tmp_path: Path) -> None:
+    result = pms("audit", "--data-dir", str(tmp_path / "none"))
+    assert result.exit_code == EXIT_RESOURCE
+    assert "no database" in one_line(result)
+
+
+def test_users_are_made_listed_and_never_doubled(tmp_path: Path) -> None:
+    where = ("--data-dir", str(tmp_path / "data"))
+    made = pms("user", "create", "eve", "--admin", "--password-stdin", *where, stdin="correct-horse-1\n")
+    assert made.exit_code == 0, made.output
+    assert "correct-horse" not in made.output
+    assert pms("user", "create", "eve", *where).exit_code == EXIT_USAGE
+    listed = pms("user", "list", *where)
+    assert "ADMIN" in listed.output
+    assert "eve" in listed.output
+    assert pms("user", "passwd", "nobody", *where).exit_code == EXIT_USAGE
+    assert "password" in pms("user", "passwd", "eve", *where).output
+
+
+@pytest.mark.parametrize("amount", ["0", "-5", "NaN", "Infinity", "ten", ""])
+def test_amounts_must_be_positive_numbers(amount: str, tmp_path: Path) -> None:
+    where = ("--data-dir", str(tmp_path / "data"))
+    assert pms("account", "create", "Alice", *where).exit_code == 0
+    result = pms("account", "deposit", "Alice", "--data-dir", str(tmp_path / "data"), "--", amount)
+    assert result.exit_code == EXIT_USAGE
+    assert "amount" in one_line(result)
+
+
+def test_a_deposit_beyond_the_house_is_refused_and_named(tmp_path: Path) -> None:
+    where = ("--data-dir", str(tmp_path / "data"))
+    assert pms("account", "create", "Alice", *where).exit_code == 0
+    result = pms("account", "deposit", "Alice", "100", *where)
+    assert result.exit_code == EXIT_CHECK_FAILED
+    assert "house" in one_line(result)
+    assert pms("account", "freeze", "Bob", *where).exit_code == EXIT_CHECK_FAILED
+    assert pms("account", "freeze", "Alice", *where).exit_code == 0
+    assert "FROZEN" in pms("account", "list", *where).output
+
+
+def test_the_doctor_tells_what_is_wrong(tmp_path: Path) -> None:
+    well = pms("doctor", "--data-dir", str(tmp_path / "data"))
+    assert well.exit_code == 0, well.output
+    assert well.output.count("ok  ") == 5
+    assert not (tmp_path / "data").exists(), "the doctor changes nothing"
+    ill = pms("doctor", "--redis", "redis://127.0.0.1:1", "--data-dir", str(tmp_path / "data"))
+    assert ill.exit_code == EXIT_CHECK_FAILED
+    assert "FAIL  redis" in ill.output

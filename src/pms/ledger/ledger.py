@@ -56,8 +56,8 @@ class LedgerService:
         self._clock = clock
         self._writer = Writer(store, settings, clock, ids, loaded)
         self._sequence = loaded.sequence_max
-        self._symbols = loaded.symbols
         self._owner = ""
+        self._loaded: Loaded | None = loaded
         self.directory = Directory(store, clock)
         self.queries = Queries(store, settings.exchange_account_id, clock)
 
@@ -109,12 +109,19 @@ class LedgerService:
             await self._raise_held()
         self.fence = Fence(int(str(taken[0]["fence"])))
         self._owner = owner
-        loaded = await self._writer.reload()
+        loaded = await self._fresh()
         self._sequence = max(self._sequence, loaded.sequence_max)
-        self._symbols |= loaded.symbols
         await self._writer.submit(partial(_start, loaded))
-        self._symbols |= {position.symbol for position in loaded.positions_to_adopt}
         return self.fence
+
+    async def _fresh(self) -> Loaded:
+        """Return the book as opened when nobody has committed since, else read it again."""
+        loaded, self._loaded = self._loaded, None
+        sql = "SELECT max(link) AS last FROM pms_commit_links WHERE exchange_account_id = ?"
+        last = (await self.store.fetch(sql, self.exchange_account_id))[0]["last"] or 0
+        if loaded is not None and last == loaded.book.link:
+            return loaded
+        return await self._writer.reload()
 
     async def _renew(self, now_ms: int, duration_ms: int) -> Fence:
         sql = (
@@ -215,7 +222,7 @@ class LedgerService:
         return self._book.registered_at_ms
 
     def fill_symbols(self) -> Sequence[Symbol]:
-        return sorted(self._symbols)
+        return sorted(self._book.mirror.flat())
 
     def fill_key(self, fill: ExchangeFill) -> FillKey:
         return self._writer.fill_key(fill)
@@ -223,7 +230,6 @@ class LedgerService:
     # --- orders ---------------------------------------------------------------------------------------------
     async def record_intent(self, intent: NewIntent) -> JournalOrder:
         order, _ = await self._writer.submit(lambda plan, _: orders.record_intent(plan, intent))
-        self._symbols.add(intent.symbol)
         return order
 
     async def record_acknowledged(
@@ -285,7 +291,6 @@ class LedgerService:
 
         wants = Wants(fill, fill.client_order_id if fill.client_order_id.startswith("PMS") else None)
         duplicate, committed = await self._writer.submit(run, wants)
-        self._symbols.add(fill.symbol)
         return BookedFill(duplicate, Committed() if duplicate else committed)
 
     async def transfer_to_house(

@@ -39,6 +39,7 @@ from pms.model.order import (
 from pms.model.symbol import Symbol
 
 TERMINAL_STATES = tuple(state.value for state in OrderState if state.terminal)
+OPEN_STATES = tuple(state.value for state in OrderState if not state.terminal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,6 @@ class Loaded:
 
     book: Book
     sequence_max: int = 0
-    symbols: set[Symbol] = field(default_factory=set)
     accounts_to_adopt: list[SubAccount] = field(default_factory=list)
     positions_to_adopt: list[Position] = field(default_factory=list)
     external_writes: list[ForeignRow] = field(default_factory=list)
@@ -193,11 +193,12 @@ async def load_book(store: Store, ours: ExchangeAccountId) -> Loaded:
     await _load_orders(store, ours, loaded)
     await _load_house(store, ours, loaded)
     sql = (
-        "SELECT sub_account_id, max(sequence) AS last FROM pms_outbox"
-        " WHERE exchange_account_id = ? GROUP BY sub_account_id"
+        "SELECT e.sub_account_id, (SELECT max(sequence) FROM pms_outbox o WHERE o.sub_account_id"
+        " = e.sub_account_id AND o.exchange_account_id = e.exchange_account_id) AS last"
+        " FROM pms_account_exact e WHERE e.exchange_account_id = ?"
     )
     for row in await store.fetch(sql, ours):
-        loaded.book.event_sequence.set(SubAccountId(str(row["sub_account_id"])), int(str(row["last"])))
+        loaded.book.event_sequence.set(SubAccountId(str(row["sub_account_id"])), int(str(row["last"] or 0)))
     return loaded
 
 
@@ -297,10 +298,10 @@ async def _load_rules(store: Store, book: Book) -> None:
 
 
 async def _load_orders(store: Store, ours: ExchangeAccountId, loaded: Loaded) -> None:
-    marks = ", ".join("?" * len(TERMINAL_STATES))
-    sql = f"SELECT * FROM pms_order_journal WHERE exchange_account_id = ? AND state NOT IN ({marks})"  # noqa: S608
+    marks = ", ".join("?" * len(OPEN_STATES))
+    sql = f"SELECT * FROM pms_order_journal WHERE exchange_account_id = ? AND state IN ({marks})"  # noqa: S608
     sql += " ORDER BY sequence"
-    for row in await store.fetch(sql, ours, *TERMINAL_STATES):
+    for row in await store.fetch(sql, ours, *OPEN_STATES):
         record = read_order(row)
         loaded.book.orders.set(record.order.client_order_id, record)
         if record.order.pending_order_id is not None:
@@ -308,8 +309,6 @@ async def _load_orders(store: Store, ours: ExchangeAccountId, loaded: Loaded) ->
     sql = "SELECT max(sequence) AS last FROM pms_order_journal WHERE exchange_account_id = ?"
     for row in await store.fetch(sql, ours):
         loaded.sequence_max = int(str(row["last"] or 0))
-    sql = "SELECT DISTINCT symbol FROM pms_order_journal WHERE exchange_account_id = ?"
-    loaded.symbols = {Symbol(str(row["symbol"])) for row in await store.fetch(sql, ours)}
 
 
 async def _load_house(store: Store, ours: ExchangeAccountId, loaded: Loaded) -> None:
@@ -317,7 +316,6 @@ async def _load_house(store: Store, ours: ExchangeAccountId, loaded: Loaded) -> 
     for row in await store.fetch("SELECT * FROM pms_exchange_positions WHERE exchange_account_id = ?", ours):
         reader = Reader("pms_exchange_positions", row)
         symbol = Symbol(reader.text("symbol"))
-        loaded.symbols.add(symbol)
         quantity, cost = reader.exact("signed_quantity"), reader.exact("signed_cost")
         book.mirror.set(symbol, ExchangeMirror(symbol, quantity, cost, reader.number("last_trade_id")))
     cash: dict[HouseLineKind, Decimal] = {}

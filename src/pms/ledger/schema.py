@@ -252,7 +252,6 @@ _ours(
     sa.Index("pms_order_journal_sequence_key", "exchange_account_id", "sequence", unique=True),
     sa.Index("pms_order_journal_state_idx", "exchange_account_id", "state"),
     sa.Index("pms_order_journal_pending_idx", "pending_order_id"),
-    sa.Index("pms_order_journal_symbol_idx", "exchange_account_id", "symbol"),
 )
 _ours(
     "fills",
@@ -342,6 +341,7 @@ _ours(
     exact("leverage"),
     text("status"),
     integer("revision"),
+    sa.Index("pms_position_exact_position_idx", "position_id"),
     # Invariant 4: at most one open position for a (sub-account, symbol).
     sa.Index(
         "pms_position_exact_open_key",
@@ -353,7 +353,9 @@ _ours(
         postgresql_where=sa.text("status = 'OPEN'"),
     ),
 )
-_ours("account_exact", text("sub_account_id", key=True), exact("balance"), integer("revision"))
+_ours("account_exact", text("sub_account_id", key=True), exact("balance"), integer("revision")
+    sa.Index("pms_account_exact_account_idx", "sub_account_id"),
+)
 _ours(
     "opening_entries",
     text("id", key=True),

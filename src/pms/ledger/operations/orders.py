@@ -4,7 +4,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from pms.ledger.api import NewIntent
-from pms.ledger.book import OrderRecord
+from pms.ledger.book import ExchangeMirror, OrderRecord
 from pms.ledger.errors import AccountNotFoundError, OrderNotFoundError
 from pms.ledger.plan import Plan, order_values
 from pms.ledger.rendering import Cell, json_number
@@ -12,6 +12,7 @@ from pms.model.event import JsonValue
 from pms.model.ids import ClientOrderId, ExchangeOrderId, PendingOrderId
 from pms.model.money import ZERO, Quantity, round_cost
 from pms.model.order import ExchangeOrderStatus, JournalOrder, OrderCode, OrderState, OrderType
+from pms.model.symbol import Symbol
 
 _END_STATE = {
     ExchangeOrderStatus.FILLED: OrderState.FILLED,
@@ -89,7 +90,16 @@ def record_intent(plan: Plan, intent: NewIntent) -> JournalOrder:
     key: dict[str, Cell] = {"client_order_id": order.client_order_id}
     plan.insert_ours("pms_order_journal", key, {**order_values(record, plan.now_ms), **fixed})
     plan.note_order(record)
+    note_symbol(plan, intent.symbol)
     return order
+
+
+def note_symbol(plan: Plan, symbol: Symbol) -> None:
+    """Remember a symbol from its first intent on: gap filling must look there even before any fill."""
+    if plan.book.mirror.get(symbol) is None:
+        plan.book.mirror.set(symbol, ExchangeMirror(symbol, ZERO, ZERO, 0))
+        nothing: dict[str, Cell] = {"signed_quantity": ZERO, "signed_cost": ZERO, "last_trade_id": 0}
+        plan.insert_ours("pms_exchange_positions", {"symbol": symbol}, nothing)
 
 
 def record_acknowledged(

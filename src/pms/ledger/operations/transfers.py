@@ -11,6 +11,7 @@ from pms.model.fill import FillKind
 from pms.model.ids import PositionId
 from pms.model.money import ZERO, Price
 from pms.model.order import OrderSide, OrderType
+from pms.model.symbol import Symbol
 
 
 def transfer_to_house(
@@ -30,30 +31,7 @@ def transfer_to_house(
     moved = min(quantity, position.quantity)
     side = OrderSide.closing(position.side)
     transfer_id = plan.uuid()
-    plan.insert_ours(
-        "pms_fills",
-        {"id": transfer_id},
-        {
-            "kind": FillKind.TRANSFER,
-            "epoch": plan.book.epoch,
-            "native_symbol": position.symbol,
-            "trade_id": 0,
-            "order_id": transfer_id,
-            "client_order_id": None,
-            "symbol": position.symbol,
-            "side": side,
-            "price": price,
-            "quantity": moved,
-            "fee": ZERO,
-            "fee_paid": ZERO,
-            "fee_asset": "",
-            "maker": False,
-            "source": action,
-            "trade_time": plan.now_ms,
-            "booked_at": plan.now_ms,
-            "link": plan.link,
-        },
-    )
+    _insert_transfer(plan, transfer_id, position.symbol, side, price, moved, action)
     allocator = Allocator(plan, transfer_id, position.symbol, price)
     terms = Terms(
         symbol=position.symbol,
@@ -83,3 +61,32 @@ def transfer_to_house(
         position.sub_account_id,
     )
     plan.post("TRANSFER", transfer_id)
+
+
+def _insert_transfer(
+    plan: Plan, transfer_id: str, symbol: Symbol, side: OrderSide, price: Price, moved: Decimal, action: str
+) -> None:
+    plan.insert_ours(
+        "pms_fills",
+        {"id": transfer_id},
+        {
+            "kind": FillKind.TRANSFER,
+            "epoch": plan.book.epoch,
+            "native_symbol": symbol,
+            "trade_id": 0,
+            "order_id": transfer_id,
+            "client_order_id": None,
+            "symbol": symbol,
+            "side": side,
+            "price": price,
+            "quantity": moved,
+            "fee": ZERO,
+            "fee_paid": ZERO,
+            "fee_asset": "",
+            "maker": False,
+            "source": action,
+            "trade_time": plan.now_ms,
+            "booked_at": plan.now_ms,
+            "link": plan.link,
+        },
+    )

@@ -1,0 +1,94 @@
+"""An exchange account that answers what a test has put down, for rules that a live exchange cannot be brought to."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from pms.exchange.errors import ExchangeUnavailable
+from pms.exchange.port import (
+    Absent,
+    AccountMode,
+    CancelOutcome,
+    CancelVerdict,
+    ExchangePosition,
+    OrderReport,
+    OutcomeUnknown,
+    PlaceOutcome,
+    WalletState,
+)
+from pms.model.fill import ExchangeFill
+from pms.model.ids import ClientOrderId, ExchangeOrderId, TradeId
+from pms.model.money import Money, Price
+from pms.model.order import ApprovedOrder
+from pms.model.symbol import Symbol
+
+
+_PRICE = Price(Decimal(100))
+
+
+@dataclass(slots=True)
+class ScriptedExchange:
+    """Implements `Trading` and `AccountView`; `asked` counts the queries, `failures` refuses that many first."""
+
+    wallet_balance: Decimal = Decimal(100_000)
+    venue_epoch: str = "one"
+    now_ms: int = 0
+    net: dict[Symbol, Decimal] = field(default_factory=dict)
+    orders: dict[str, OrderReport] = field(default_factory=dict)
+    fills: list[ExchangeFill] = field(default_factory=list)
+    failures: int = 0
+    asked: list[str] = field(default_factory=list)
+
+    def _ask(self, what: str) -> None:
+        self.asked.append(what)
+        if self.failures:
+            self.failures -= 1
+            raise ExchangeUnavailable("scripted outage")
+
+    async def place(self, order: ApprovedOrder) -> PlaceOutcome:
+        return OutcomeUnknown("scripted", self.now_ms, 2000)
+
+    async def cancel(self, symbol: Symbol, client_order_id: ClientOrderId) -> CancelOutcome:
+        return CancelOutcome(CancelVerdict.UNKNOWN, None, "scripted")
+
+    async def query(self, symbol: Symbol, client_order_id: ClientOrderId) -> OrderReport | Absent:
+        self._ask("query")
+        return self.orders.get(client_order_id, Absent.ABSENT)
+
+    async def server_time_ms(self) -> int:
+        self._ask("time")
+        return self.now_ms
+
+    async def epoch(self) -> str:
+        return self.venue_epoch
+
+    async def mode(self) -> AccountMode:
+        return AccountMode(one_way=True, single_asset=True, can_trade=True)
+
+    async def positions(self) -> Sequence[ExchangePosition]:
+        self._ask("positions")
+        return [
+            ExchangePosition(symbol, quantity, _PRICE, self.now_ms)
+            for symbol, quantity in self.net.items()
+            if quantity
+        ]
+
+    async def wallet(self) -> WalletState:
+        self._ask("wallet")
+        balance = Money(self.wallet_balance)
+        return WalletState("USDT", balance, balance, balance, Money(Decimal(0)), Money(Decimal(0)))
+
+    async def leverage(self, symbol: Symbol) -> int:
+        return 20
+
+    async def open_orders(self) -> Sequence[OrderReport]:
+        return []
+
+    async def order_fills(self, symbol: Symbol, order_id: ExchangeOrderId) -> Sequence[ExchangeFill]:
+        self._ask("order fills")
+        return [fill for fill in self.fills if fill.order_id == order_id]
+
+    async def fills_since(self, symbol: Symbol, trade_id: TradeId) -> Sequence[ExchangeFill]:
+        self._ask("fills since")
+        return [fill for fill in self.fills if fill.symbol == symbol and fill.trade_id > trade_id]
+

@@ -41,7 +41,7 @@ def settings_page() -> str:
         _NOTE,
         "Settings come from environment variables; an option of the command line wins. No file is read. An",
         "unusable value stops the start with one line that names the variable and the rule. An empty one",
-        "counts as unset. Names without `PMS_` are those of the incumbent and of the exchange.",
+        "counts as unset. Names without the prefix PMS are those of the incumbent and of the exchange.",
         "",
         "| variable | default | meaning |",
         "|---|---|---|",

@@ -47,6 +47,8 @@ IMPORTS_ALLOWED = {
 
 SIMULATOR_IMPORTERS = ("simulator", "engine", "cli", "commands")
 
+# What a checker must be told stands at the end of the line; it may stand beyond the margin.
+DIRECTIVE = re.compile(r"\s+# (noqa|type: ignore)\b.*$")
 UNFINISHED = re.compile(r"\b(TODO|FIXME|HACK)\b|(#|//)\s*XXX\b")
 MACHINE_PATH = re.compile(r"(?<![\w.~-])/(work|tmp|root|home)/")
 INDEX_HOST = re.compile(r"pypi\.org|pythonhosted\.org|registry\.npmjs|registry\.yarnpkg", re.IGNORECASE)
@@ -95,11 +97,11 @@ def test_lines_are_short() -> None:
     report(
         "line length",
         [
-            (source, number, f"{len(line)} columns > {columns_max}")
+            (source, number, f"{len(DIRECTIVE.sub('', line))} columns > {columns_max}")
             for source in sources.all_code()
             for columns_max in [WEB_LINE_COLUMNS_MAX if source.name.startswith("web/") else LINE_COLUMNS_MAX]
             for number, line in source.lines()
-            if len(line) > columns_max
+            if len(DIRECTIVE.sub("", line)) > columns_max
         ],
     )
 

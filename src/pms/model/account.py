@@ -52,7 +52,8 @@ class PositionStatus(StrEnum):
 class RiskRules:
     """Limits of one sub-account (or the global default), ledger spec 4.1.
 
-    `leverage_max` is a factor, the notionals are in USDT, `liquidation_threshold` is a margin ratio in (0, 1].
+    `leverage_max` is a factor, the notionals are in USDT, `liquidation_threshold` is a margin ratio in (0,
+    1].
     """
 
     leverage_max: Decimal = Decimal(100)
@@ -88,8 +89,8 @@ class SubAccount:
 class Position:
     """One virtual position; while open, exactly one per (sub-account, symbol).
 
-    `cost` is the exact sum of price x quantity of what is open; the entry price is derived from it (decision 5).
-    `revision` grows with every change of the row.
+    `cost` is the exact sum of price x quantity of what is open; the entry price is derived from it (decision
+    5). `revision` grows with every change of the row.
     """
 
     id: PositionId

@@ -37,7 +37,8 @@ class DurableEvent:
 
 @dataclass(frozen=True, slots=True)
 class EphemeralEvent:
-    """A coalescable event. `key` names what a newer one replaces; `after_sequence` orders it behind durable ones.
+    """A coalescable event. `key` names what a newer one replaces; `after_sequence` orders it behind durable
+    ones.
 
     `sub_account_id` None goes to every authenticated socket that asked for it.
     """

@@ -11,7 +11,8 @@ from pms.model.symbol import Symbol
 
 
 class FillKind(StrEnum):
-    """EXCHANGE changes the exchange net; TRANSFER and CROSS are internal and never do (decisions 9 and 14)."""
+    """EXCHANGE changes the exchange net; TRANSFER and CROSS are internal and never do (decisions 9 and
+    14)."""
 
     EXCHANGE = "EXCHANGE"
     TRANSFER = "TRANSFER"
@@ -39,7 +40,8 @@ class FillKey:
 
 @dataclass(frozen=True, slots=True)
 class ExchangeFill:
-    """One execution of the real account. `fee` is positive when paid, negative for a rebate, in `fee_asset`."""
+    """One execution of the real account. `fee` is positive when paid, negative for a rebate, in
+    `fee_asset`."""
 
     native_symbol: str
     symbol: Symbol

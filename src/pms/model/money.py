@@ -1,4 +1,4 @@
-"""Exact numbers: the decimal types of price, quantity and money, and their one arithmetic context (decision 5)."""
+"""Exact numbers: the decimal types of price, quantity and money, and their one context."""
 
 from decimal import ROUND_DOWN, ROUND_HALF_UP, ROUND_UP, Context, Decimal
 from typing import NewType
@@ -29,14 +29,16 @@ def round_cost(value: Decimal) -> Decimal:
 
 
 def round_down(value: Decimal, step: Decimal) -> Decimal:
-    """Return the largest multiple of `step` that is not above `value` (value >= 0); step 0 leaves it alone."""
+    """Return the largest multiple of `step` that is not above `value` (value >= 0); step 0 leaves it
+    alone."""
     if step == 0:
         return value
     return _multiple(value, step, ROUND_DOWN)
 
 
 def round_up(value: Decimal, step: Decimal) -> Decimal:
-    """Return the smallest multiple of `step` that is not below `value` (value >= 0); step 0 leaves it alone."""
+    """Return the smallest multiple of `step` that is not below `value` (value >= 0); step 0 leaves it
+    alone."""
     if step == 0:
         return value
     return _multiple(value, step, ROUND_UP)

@@ -1,4 +1,4 @@
-"""Orders from intent to the end: sides, types, the journal's states, and the approved order that may be sent."""
+"""Orders from intent to the end: sides, types, states, and the approved order that may be sent."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -95,10 +95,11 @@ class Priority(StrEnum):
 class OrderState(StrEnum):
     """Life of an order in the journal.
 
-    1. INTENT: committed, not sent. 2. SENT: handed to the transport, no answer yet. 3. UNKNOWN: the answer was
-    lost; a state of its own that no path maps to failure (decision 2). 4. LIVE: the exchange has confirmed it.
-    5. FINISHING: the exchange says terminal, but not all executed quantity is booked yet. 6. FILLED, CANCELLED,
-    EXPIRED: terminal and fully booked. 7. REJECTED: refused by the exchange. 8. NOT_EXECUTED: proved absent.
+    1. INTENT: committed, not sent. 2. SENT: handed to the transport, no answer yet. 3. UNKNOWN: the answer
+    was lost; a state of its own that no path maps to failure (decision 2). 4. LIVE: the exchange has
+    confirmed it. 5. FINISHING: the exchange says terminal, but not all executed quantity is booked yet. 6.
+    FILLED, CANCELLED, EXPIRED: terminal and fully booked. 7. REJECTED: refused by the exchange. 8.
+    NOT_EXECUTED: proved absent.
     """
 
     INTENT = "INTENT"
@@ -170,11 +171,11 @@ class ApprovedOrder:
 class JournalOrder:
     """One row of the order journal: the intent, and what is known of its fate.
 
-    `sub_account_id` None is the house. `executed_quantity` is the exchange's cumulative figure, `booked_quantity`
-    the sum of allocations; the order is terminal only when both agree (decision 2). `position_side` is the side
-    that the order opens or, with `reduce_only`, the side it reduces is the opposite one. `action` is the trade
-    action of closing rows (`CLOSE`, `LIQUIDATE`, `LIMIT_CLOSE`, ...). `timestamp_ms` and `recv_window_ms` are what
-    the request was signed with (proof of non-execution).
+    `sub_account_id` None is the house. `executed_quantity` is the exchange's cumulative figure,
+    `booked_quantity` the sum of allocations; the order is terminal only when both agree (decision 2).
+    `position_side` is the side that the order opens or, with `reduce_only`, the side it reduces is the
+    opposite one. `action` is the trade action of closing rows (`CLOSE`, `LIQUIDATE`, `LIMIT_CLOSE`, ...).
+    `timestamp_ms` and `recv_window_ms` are what the request was signed with (proof of non-execution).
     """
 
     sequence: int

@@ -1,4 +1,4 @@
-"""Refusals: one enum of codes with their fields, which feeds the API, the log and the documentation (habit 10)."""
+"""Refusals: one enum of codes, which feeds the API, the log and the documentation (habit 10)."""
 
 from dataclasses import dataclass, field
 from enum import Enum

@@ -14,8 +14,9 @@ Symbol = NewType("Symbol", str)
 class SymbolRules:
     """What the exchange demands of orders on one symbol. All steps and bounds in exchange units.
 
-    `price_tick`, `quantity_step`, `market_quantity_step` of 0 switch the rule off. `notional_min` in quote asset.
-    `trading` is False when the symbol has left the exchange's TRADING state: then only reducing is allowed.
+    `price_tick`, `quantity_step`, `market_quantity_step` of 0 switch the rule off. `notional_min` in quote
+    asset. `trading` is False when the symbol has left the exchange's TRADING state: then only reducing is
+    allowed.
     """
 
     symbol: Symbol

@@ -1,11 +1,14 @@
 """The `pms` command with bad input: one clear line, a stable exit code, nothing changed."""
 
 import gzip
+import logging
 import socket
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from typer.testing import CliRunner, Result
 
 from pms.cli import (
@@ -14,6 +17,17 @@ from pms.cli import (
     EXIT_USAGE,
     app,
 )
+
+
+@pytest.fixture(autouse=True)
+def restored_logging() -> Iterator[None]:
+    """The commands set up the logging of their process; here that process is the test run."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
 
 
 def pms(*arguments: str, stdin: str | None = None) -> Result:

@@ -1,4 +1,4 @@
-"""An exchange account that answers what a test has put down, for rules that a live exchange cannot be brought to."""
+"""An exchange account that answers what a test has put down."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,13 +22,13 @@ from pms.model.money import Money, Price
 from pms.model.order import ApprovedOrder
 from pms.model.symbol import Symbol
 
-
 _PRICE = Price(Decimal(100))
 
 
 @dataclass(slots=True)
 class ScriptedExchange:
-    """Implements `Trading` and `AccountView`; `asked` counts the queries, `failures` refuses that many first."""
+    """Implements `Trading` and `AccountView`; `asked` counts the queries, `failures` refuses that many
+    first."""
 
     wallet_balance: Decimal = Decimal(100_000)
     venue_epoch: str = "one"
@@ -91,4 +91,3 @@ class ScriptedExchange:
     async def fills_since(self, symbol: Symbol, trade_id: TradeId) -> Sequence[ExchangeFill]:
         self._ask("fills since")
         return [fill for fill in self.fills if fill.symbol == symbol and fill.trade_id > trade_id]
-

@@ -99,8 +99,8 @@ async def _start_gateway(stack: AsyncExitStack, settings: Settings, parts: Parts
             main_account=parts.exchange.account,
         )
     )
-    if settings.redis_address() is None:
-        # Nobody but browsers takes ephemeral events then: unwatched accounts cost nothing.
+    if settings.phase is None:
+        # Standing alone, only our own browsers take ephemeral events: unwatched accounts cost nothing.
         parts.wired.publisher.interested = server.gateway.sockets.subscribed_accounts
     await server.start()
     stack.push_async_callback(server.stop)

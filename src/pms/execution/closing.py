@@ -13,7 +13,8 @@ from decimal import Decimal
 import structlog
 
 from pms.execution.admission import Admission, Admitted
-from pms.execution.api import Executed, Exposure
+from pms.execution.api import Executed
+from pms.execution.exchange_net import Identity
 from pms.execution.live_orders import LiveOrder, LiveOrders
 from pms.execution.orders import OrderRunner
 from pms.execution.prices import Prices
@@ -56,7 +57,7 @@ class Closer:
         queues: AccountQueues,
         live_orders: LiveOrders,
         prices: Prices,
-        exposure_of: Callable[[Symbol], Exposure],
+        identity_of: Callable[[Symbol], Identity],
         cancel_order: Callable[[JournalOrder], Awaitable[object]],
     ) -> None:
         self._ledger = ledger
@@ -65,7 +66,7 @@ class Closer:
         self._queues = queues
         self._live = live_orders
         self._prices = prices
-        self._exposure_of = exposure_of
+        self._identity_of = identity_of
         self._cancel_order = cancel_order
 
     async def close(
@@ -84,7 +85,7 @@ class Closer:
         position = self._ledger.position(position_id)
         if position is None:
             return Refused.because(RefusalCode.POSITION_CLOSED)
-        if self._exposure_of(position.symbol).exchange_net is None and priority is Priority.USER_CLOSE:
+        if self._identity_of(position.symbol).exchange_net is None and priority is Priority.USER_CLOSE:
             return Refused.because(RefusalCode.EXCHANGE_STATE_UNKNOWN)
         await self._free_capacity(position)
         done = await self._close_unbacked(position)
@@ -114,7 +115,7 @@ class Closer:
         """Transfer what a persistent desync leaves without backing; nothing while anything is in flight."""
         if any(True for _ in self._live.of_symbol(position.symbol)):
             return None
-        identity = self._exposure_of(position.symbol)
+        identity = self._identity_of(position.symbol)
         if identity.balanced or identity.exchange_net is None:
             return None
         expected = self._ledger.expected_net(position.symbol)

@@ -34,6 +34,10 @@ class Holdings:
         """Return the accounts that hold the symbol."""
         return tuple(self._holders.get(symbol, ()))
 
+    def holds(self, account: SubAccountId, symbol: Symbol) -> bool:
+        """True when the account has an open position on the symbol."""
+        return account in self._holders.get(symbol, ())
+
     def symbols(self) -> tuple[Symbol, ...]:
         """Return the symbols that somebody holds."""
         return tuple(self._holders)

@@ -156,8 +156,13 @@ class Publisher:
 
     def _mark_dirty(self, symbol: Symbol) -> None:
         interested = self.interested()
-        holders = self._holdings.holders(symbol)
-        for account_id in holders if interested is None else set(holders).intersection(interested):
+        # A symbol may have ten thousand holders and a handful of watchers: only the smaller side is walked.
+        holders = (
+            self._holdings.holders(symbol)
+            if interested is None
+            else [account for account in interested if self._holdings.holds(account, symbol)]
+        )
+        for account_id in holders:
             symbols = self._dirty.setdefault(account_id, set())
             if symbols is not None:
                 symbols.add(symbol)
@@ -230,7 +235,7 @@ class Publisher:
             self._projection.snapshot_changed(account_id, view.state_snapshot(state, now_ms), mutated=False)
 
     def _publish_exposure(self, symbol: Symbol, now_ms: int) -> None:
-        identity = self._views.exposure_of(symbol)
+        identity = self._views.identity_of(symbol)
         data: dict[str, JsonValue] = {
             "symbol": symbol,
             "virtualNet": float(identity.virtual_net),

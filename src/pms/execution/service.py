@@ -64,7 +64,7 @@ class Trader:
         self._queues = queues
         self._views = views
         self._closer = Closer(
-            ledger, admission, runner, queues, live_orders, views.prices, views.exposure_of, self.cancel_order
+            ledger, admission, runner, queues, live_orders, views.prices, views.identity_of, self.cancel_order
         )
 
     # --- orders ---

@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from pms.execution.api import Exposure
-from pms.execution.exchange_net import ExchangeNet
+from pms.execution.exchange_net import ExchangeNet, Identity
 from pms.execution.holdings import Holdings
 from pms.execution.prices import Prices
 from pms.ledger.api import Ledger
 from pms.model.account import Position, SubAccount
 from pms.model.clock import Clock
 from pms.model.ids import SubAccountId
-from pms.model.money import ZERO
 from pms.model.symbol import Symbol
 from pms.risk import view
 from pms.risk.view import AccountState
@@ -48,15 +47,19 @@ class Views:
         symbols = dict.fromkeys((*self._ledger.fill_symbols(), *self._holdings.symbols()))
         return [self.exposure_of(symbol) for symbol in symbols]
 
+    def identity_of(self, symbol: Symbol) -> Identity:
+        """Judge the identity of one symbol now; independent of the number of holders."""
+        virtual_net = self._ledger.virtual_net(symbol)
+        house_net = self._ledger.expected_net(symbol) - virtual_net
+        return self._net.judge(symbol, virtual_net, house_net, self._clock.now_ms())
+
     def exposure_of(self, symbol: Symbol) -> Exposure:
         """Return the identity of one symbol at its watermark, with its holders as of now."""
         holders = tuple(
             (account.id, account.name, position.side, Decimal(position.quantity))
             for account, position in self._held(symbol)
         )
-        virtual_net = sum((position.signed_quantity for _, position in self._held(symbol)), ZERO)
-        house_net = self._ledger.expected_net(symbol) - virtual_net
-        identity = self._net.judge(symbol, virtual_net, house_net, self._clock.now_ms())
+        identity = self.identity_of(symbol)
         return Exposure(
             symbol=symbol,
             virtual_net=identity.virtual_net,

@@ -201,6 +201,10 @@ class Ledger(Protocol):
         """Return every order that is not terminal, by sequence."""
         ...
 
+    def virtual_net(self, symbol: Symbol) -> Decimal:
+        """Return Σ signed virtual quantity of a symbol, without the house."""
+        ...
+
     def expected_net(self, symbol: Symbol) -> Decimal:
         """Return Σ signed virtual + house quantity of a symbol."""
         ...

@@ -185,6 +185,9 @@ class LedgerService:
             (record.order for record in self._book.orders.values()), key=lambda order: order.sequence
         )
 
+    def virtual_net(self, symbol: Symbol) -> Decimal:
+        return self._book.virtual_net.get(symbol) or Decimal(0)
+
     def expected_net(self, symbol: Symbol) -> Decimal:
         return self._book.expected_net(symbol)
 

@@ -62,7 +62,7 @@ def test_shares_are_lots_that_sum_and_fit(lots: list[int], data: st.DataObject) 
     for share, holding in zip(shares, holdings, strict=True):
         assert 0 <= share <= holding
         assert share % Decimal("0.001") == 0
-        assert abs(share - quantity * holding / sum(holdings, ZERO)) < Decimal("0.001")
+        assert abs(share - quantity * holding / sum(holdings, ZERO)) < step_of(quantity, *holdings)
 
 
 def test_the_largest_remainders_get_the_rest() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from pms.engine import EMBEDDED_KEY, SIMULATOR_FILE, Engine, EngineOptions, Parts, database_url
 from pms.execution.api import Executed, LimitRequest, MarketRequest, Resting
 from pms.ledger.api import Actor, NewAccount
-from pms.ledger.audit import AuditReport, ExchangeFigures, audit
+from pms.ledger.audit import AuditReport, ExchangeFigures, ExchangePosition, audit
 from pms.model.account import LiquidationMode, Position, PositionSide, RiskRules
 from pms.model.ids import SubAccountId
 from pms.model.money import Money
@@ -154,5 +154,5 @@ async def audited(settings: Settings) -> AuditReport:
     """Audit the books of a stopped laboratory against the simulated exchange's own file."""
     wallet, positions = read_only_account(settings.data_dir / SIMULATOR_FILE, EMBEDDED_KEY)
     unified = {native: symbol for symbol, native in NATIVE.items()}
-    figures = ExchangeFigures(wallet, {unified[native]: held for native, held in positions.items()})
-    return await audit(database_url(settings), exchange=figures)
+    held = {unified[native]: ExchangePosition(*position) for native, position in positions.items()}
+    return await audit(database_url(settings), exchange=ExchangeFigures(wallet, held))

@@ -7,7 +7,7 @@ from random import SystemRandom
 from pms.data_folder import DataFolder
 from pms.engine import EMBEDDED_KEY, SIMULATOR_FILE, database_url, exchange_config
 from pms.exchange.binance.adapter import BinanceExchange
-from pms.ledger.audit import ExchangeFigures
+from pms.ledger.audit import ExchangeFigures, ExchangePosition
 from pms.ledger.audit import audit as audit_books
 from pms.model.symbol import Symbol
 from pms.runtime import SystemClock
@@ -45,7 +45,9 @@ async def _figures(settings: Settings, ask_exchange: bool, say: Say) -> Exchange
         return None
     wallet, positions = read_only_account(file, EMBEDDED_KEY)
     unified = {each.symbol: _unified(each.base_asset, each.quote_asset) for each in reference_info().symbols}
-    return ExchangeFigures(wallet, {unified[native]: held for native, held in positions.items()})
+    return ExchangeFigures(
+        wallet, {unified[native]: ExchangePosition(*held) for native, held in positions.items()}
+    )
 
 
 async def _asked(settings: Settings) -> ExchangeFigures:
@@ -53,7 +55,10 @@ async def _asked(settings: Settings) -> ExchangeFigures:
     try:
         await exchange.start()
         wallet = await exchange.account.wallet()
-        positions = {each.symbol: each.signed_quantity for each in await exchange.account.positions()}
+        positions = {
+            each.symbol: ExchangePosition(each.signed_quantity, each.entry_price)
+            for each in await exchange.account.positions()
+        }
         return ExchangeFigures(Decimal(wallet.wallet_balance), positions)
     finally:
         await exchange.close()

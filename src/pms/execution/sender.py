@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import structlog
 
 from pms.exchange.port import Confirmed, NotSent, OutcomeUnknown, PlaceOutcome, RefusedByExchange, Trading
+from pms.execution.errors import NotRunning
 from pms.execution.live_orders import LiveOrders
 from pms.execution.resolver import DoubtResolver
 from pms.ledger.api import Ledger, NewIntent
@@ -46,21 +47,26 @@ class OrderSender:
         self._live = live_orders
         self._resolver = resolver
         self._tasks: set[asyncio.Task[PlaceOutcome]] = set()
+        self._draining = False
         self._counts = {Confirmed: 0, RefusedByExchange: 0, NotSent: 0, OutcomeUnknown: 0}
 
     async def send(self, intent: NewIntent, order: ApprovedOrder) -> PlaceOutcome:
         """Journal the intent, send the order, record the answer, and return it.
 
         Cancelling the caller does not cancel the order. Raises LedgerError when the intent could not be
-        journaled; then nothing was sent and the reservation is released.
+        journaled; then nothing was sent and the reservation is released. Raises NotRunning after `drain`.
         """
+        if self._draining:
+            self._live.release(intent.client_order_id)
+            raise NotRunning("the engine is stopping; nothing was sent, repeat the request after its restart")
         task = asyncio.create_task(self._send(intent, order), name=f"send {intent.client_order_id}")
         self._tasks.add(task)
         task.add_done_callback(self._finished)
         return await asyncio.shield(task)
 
     async def drain(self, timeout_seconds: float) -> None:
-        """Wait for the sendings in flight, at most that long; what remains is settled by recovery."""
+        """Take nothing new and wait for what is in flight, at most that long; recovery settles the rest."""
+        self._draining = True
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=timeout_seconds)
 

@@ -25,14 +25,33 @@ from pms.ledger.store import database_file_exists, is_sqlite, open_store, sqlite
 from pms.model.money import CONTEXT
 from pms.model.symbol import Symbol
 
+ENTRY_UNIT = Decimal("1e-8")
+"""The precision of entry prices as exchanges report them."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangePosition:
+    """A position as the exchange has it: signed quantity and average entry price."""
+
+    signed_quantity: Decimal
+    entry_price: Decimal
+
 
 @dataclass(frozen=True, slots=True)
 class ExchangeFigures:
-    """The real account as read from the exchange: wallet balance, and signed net quantity of each open
-    symbol."""
+    """The real account as read from the exchange: wallet balance, and every open position."""
 
     wallet_balance: Decimal
-    positions: Mapping[Symbol, Decimal] = field(default_factory=dict)
+    positions: Mapping[Symbol, ExchangePosition] = field(default_factory=dict)
+
+    def wallet_less_cost(self) -> Decimal:
+        """Return wallet - Σ signed Q x E, the right side of decision 7."""
+        held = self.positions.values()
+        return self.wallet_balance - sum((one.signed_quantity * one.entry_price for one in held), Decimal(0))
+
+    def tolerance(self) -> Decimal:
+        """Return what the rounding of the reported entry prices may amount to."""
+        return sum((abs(one.signed_quantity) * ENTRY_UNIT for one in self.positions.values()), Decimal(0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +98,18 @@ async def audit(url: str, *, exchange: ExchangeFigures | None = None) -> AuditRe
 
 
 def _audit_one(tables: AuditTables, exchange: ExchangeFigures | None) -> list[Check]:
-    wallet = None if exchange is None else exchange.wallet_balance
-    positions = None if exchange is None else exchange.positions
+    value = None if exchange is None else exchange.wallet_less_cost()
+    tolerance = Decimal(0) if exchange is None else exchange.tolerance()
+    positions = (
+        None
+        if exchange is None
+        else {symbol: one.signed_quantity for symbol, one in exchange.positions.items()}
+    )
     return [
         *check_balances(tables),
         check_owed(tables),
         *check_journal(tables),
-        check_wallet(tables, wallet),
+        check_wallet(tables, value, tolerance),
         check_allocations(tables),
         *check_positions(tables),
         check_shapes(tables),

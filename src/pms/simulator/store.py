@@ -152,8 +152,9 @@ class Store:
         self._db.close()
 
 
-def read_only_account(path: Path, api_key: str) -> tuple[Decimal, dict[str, Decimal]]:
-    """Return wallet and non-zero signed positions by symbol of a key's account, from a file nobody runs on.
+def read_only_account(path: Path, api_key: str) -> tuple[Decimal, dict[str, tuple[Decimal, Decimal]]]:
+    """Return wallet and open positions (signed quantity, entry) of a key's account, from a file nobody runs
+    on.
 
     For audits: changes nothing. Raises `SimulatorError` when the file cannot be read or has no such account.
     """
@@ -172,7 +173,9 @@ def read_only_account(path: Path, api_key: str) -> tuple[Decimal, dict[str, Deci
     for account in accounts:
         if account.api_key == api_key:
             held = {
-                p.symbol: p.quantity for p in positions if p.account_id == account.account_id and p.quantity
+                p.symbol: (p.quantity, p.entry)
+                for p in positions
+                if p.account_id == account.account_id and p.quantity
             }
             return account.wallet, held
     raise SimulatorError(f"The simulator's data file {path} has no account of the key {api_key}.")

@@ -4,14 +4,14 @@ from decimal import Decimal
 
 import pytest
 
-from pms.ledger.audit import AuditReport, ExchangeFigures, audit
+from pms.ledger.audit import AuditReport, ExchangeFigures, ExchangePosition, audit
 from pms.ledger.errors import DatabaseUnavailableError
 from pms.ledger.ledger import LedgerService
 from pms.ledger.store import open_store
-from pms.model.money import Quantity
+from pms.model.money import Money, Quantity
 from pms.model.order import ExchangeOrderStatus, OrderSide
 from pms.model.symbol import Symbol
-from tests.support.ledger import ACTOR, BTC, ETH, Desk, ManualClock, money, opened
+from tests.support.ledger import ACTOR, ETH, Desk, ManualClock, money, opened
 
 
 async def busy_desk(ledger: LedgerService) -> None:
@@ -62,16 +62,35 @@ async def test_a_healthy_history_passes_and_says_what_it_skipped(audited: str) -
 
 
 async def test_the_exchange_is_compared_when_given(audited: str) -> None:
-    report = await audit(audited)
     ledger = await opened(audited)
-    wallet, btc, eth = ledger.derived_wallet(), ledger.expected_net(BTC), ledger.expected_net(ETH)
+    wallet = ledger.derived_wallet()
+    rows = await ledger.store.fetch("SELECT symbol, signed_quantity, signed_cost FROM pms_exchange_positions")
     await ledger.close()
-    right = await audit(audited, exchange=ExchangeFigures(wallet, {BTC: btc, ETH: eth}))
+    held = {Symbol(str(row["symbol"])): Decimal(str(row["signed_quantity"])) for row in rows}
+    costs = {Symbol(str(row["symbol"])): Decimal(str(row["signed_cost"])) for row in rows}
+    positions = {
+        symbol: ExchangePosition(quantity, costs[symbol] / quantity)
+        for symbol, quantity in held.items()
+        if quantity
+    }
+    right = await audit(audited, exchange=ExchangeFigures(wallet, positions))
     assert right.passed, "\n".join(right.lines())
     assert not any(check.skipped for check in right.checks)
-    wrong = ExchangeFigures(wallet + 1, {BTC: btc + 1, ETH: eth, Symbol("XRP/USDT:USDT"): Decimal(5)})
-    report = await audit(audited, exchange=wrong)
-    assert named(report) == {"test-exchange", BTC, "XRP/USDT:USDT"}
+    # The same executions in another order realise another part of the profit: wallet and cost move together.
+    (symbol, one) = next(iter(positions.items()))
+    shifted = ExchangePosition(one.signed_quantity, one.entry_price + 1)
+    moved = ExchangeFigures(Money(wallet + one.signed_quantity), {**positions, symbol: shifted})
+    assert (await audit(audited, exchange=moved)).passed
+    xrp = Symbol("XRP/USDT:USDT")
+    wrong = ExchangeFigures(
+        Money(wallet + 1),
+        {
+            **positions,
+            symbol: ExchangePosition(one.signed_quantity + 1, one.entry_price),
+            xrp: ExchangePosition(Decimal(5), Decimal(1)),
+        },
+    )
+    assert named(await audit(audited, exchange=wrong)) == {"test-exchange", symbol, xrp}
 
 
 ALTERATIONS = [

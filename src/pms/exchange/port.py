@@ -242,6 +242,10 @@ class AccountView(Protocol):
 
     async def open_orders(self) -> Sequence[OrderReport]: ...
 
+    async def client_order_id(self, symbol: Symbol, order_id: ExchangeOrderId) -> ClientOrderId | None:
+        """Return under which client order id an order was placed, None when the exchange has forgotten it."""
+        ...
+
     async def order_fills(self, symbol: Symbol, order_id: ExchangeOrderId) -> Sequence[ExchangeFill]: ...
 
     async def fills_since(self, symbol: Symbol, trade_id: TradeId) -> Sequence[ExchangeFill]:

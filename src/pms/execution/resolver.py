@@ -97,10 +97,22 @@ class DoubtResolver:
 
         Raises ExchangeError when the exchange cannot be asked: the order stays as it is.
         """
+        return await self.conclude(order, await self.ask(order))
+
+    async def ask(self, order: JournalOrder) -> OrderReport | Absent:
+        """Ask the exchange for an order and note its exchange id; books nothing. Raises ExchangeError."""
         answer = await self._trading.query(order.symbol, order.client_order_id)
+        if not isinstance(answer, Absent):
+            await self._ledger.record_acknowledged(order.client_order_id, answer.order_id)
+        return answer
+
+    async def conclude(self, order: JournalOrder, answer: OrderReport | Absent) -> bool:
+        """Book what is missing of an answered order; True when it is terminal or known to rest.
+
+        Raises ExchangeError when the exchange cannot be asked for what is missing.
+        """
         if isinstance(answer, Absent):
             return await self._prove_absence(order)
-        await self._ledger.record_acknowledged(order.client_order_id, answer.order_id)
         await self._book_missing(order, answer)
         if not answer.status.terminal:
             return True
@@ -133,12 +145,19 @@ class DoubtResolver:
         return True
 
     async def _has_unexplained_trade(self, order: JournalOrder) -> bool:
+        """Look for an execution that could be the order's: on its side, of an order that is not known
+        otherwise."""
         fills = await self._account.fills_since(order.symbol, self._ledger.last_trade_id(order.symbol))
         known = {row.exchange_order_id for row in self._ledger.open_orders()}
-        return any(
-            fill.side is order.side and fill.order_id not in known and not self._ledger.is_booked(fill)
+        suspects = {
+            fill.order_id
             for fill in fills
-        )
+            if fill.side is order.side and fill.order_id not in known and not self._ledger.is_booked(fill)
+        }
+        for order_id in sorted(suspects):
+            if await self._account.client_order_id(order.symbol, order_id) in (None, order.client_order_id):
+                return True
+        return False
 
     def statistics(self) -> ResolverStatistics:
         return ResolverStatistics(len(self._doubts), self._settled, self._absent, self._retries)

@@ -1,7 +1,7 @@
 """Closing a gap: what the exchange did while we were not listening, booked before live events are released.
 
-Steps, in order: 1. every open journal order is asked for and its fills are booked by trade id; 2. every
-execution since the last booked trade id of each symbol is booked, foreign ones included; 3. the real
+Steps, in order: 1. every open journal order is asked for, so that its executions are known as its own; 2.
+every execution since the last booked trade id of each symbol is booked, foreign ones included; 3. the real
 positions are read and the identity Σ virtual + house = exchange net is judged. The first gap is start-up
 recovery: no order leaves before it.
 """
@@ -14,7 +14,7 @@ from typing import TypeVar
 import structlog
 
 from pms.exchange.errors import ExchangeError
-from pms.exchange.port import AccountView, StreamGap
+from pms.exchange.port import Absent, AccountView, OrderReport, StreamGap
 from pms.execution.exchange_net import ExchangeNet
 from pms.execution.resolver import DoubtResolver, with_client_order_id
 from pms.ledger.api import Ledger
@@ -92,8 +92,17 @@ class GapFiller:
             await self._doubt_orders_of_earlier_life()
         # Settling orders books single fills; the symbols' own gaps start where they started before that.
         since = {symbol: self._ledger.last_trade_id(symbol) for symbol in self._ledger.fill_symbols()}
-        await self._each(self._orders_to_ask(first), self._settle)
+        # First whose executions these are, then the executions in their order, then the orders' ends: booked
+        # in
+        # another order, an account's profit would be split differently between realised and open.
+        answers: list[tuple[JournalOrder, OrderReport | Absent]] = []
+
+        async def ask(order: JournalOrder) -> None:
+            answers.append((order, await self._resolver.ask(order)))
+
+        await self._each(self._orders_to_ask(first), ask)
         await self._each(since.items(), self._fill_symbol)
+        await self._each(answers, self._conclude)
         positions = await self._account.positions()
         self._net.snapshot(tuple(positions), self._clock.now_ms())
 
@@ -135,8 +144,9 @@ class GapFiller:
             order for order in self._ledger.open_orders() if first or order.state is not OrderState.INTENT
         ]
 
-    async def _settle(self, order: JournalOrder) -> None:
-        if await self._resolver.settle(order):
+    async def _conclude(self, asked: tuple[JournalOrder, OrderReport | Absent]) -> None:
+        order, answer = asked
+        if await self._resolver.conclude(order, answer):
             self._settled += 1
         else:
             self._resolver.watch(order.client_order_id)
@@ -146,14 +156,22 @@ class GapFiller:
         adopted_at_ms = self._ledger.adopted_at_ms()
         for fill in await self._account.fills_since(symbol, since):
             if fill.trade_time_ms >= adopted_at_ms:
-                known = self._client_order_id_of(fill) or fill.client_order_id
-                await self._book_fill(with_client_order_id(fill, known, FillSource.RECOVERY))
+                owner = await self._owner_of(fill)
+                await self._book_fill(with_client_order_id(fill, owner, FillSource.RECOVERY))
 
-    def _client_order_id_of(self, fill: ExchangeFill) -> ClientOrderId | None:
+    async def _owner_of(self, fill: ExchangeFill) -> ClientOrderId:
+        """Return the client order id behind an execution; trade lists of the venue do not tell it.
+
+        An order that we do not know by its exchange id need not be foreign: its confirmation may still be on
+        its way while orders flow during a reconnect. So the exchange is asked before a fill counts as
+        somebody else's.
+        """
         for order in self._ledger.open_orders():
             if order.exchange_order_id == fill.order_id:
                 return order.client_order_id
-        return None
+        if self._ledger.is_booked(fill):
+            return fill.client_order_id
+        return await self._account.client_order_id(fill.symbol, fill.order_id) or fill.client_order_id
 
     async def _each(self, items: Iterable[T], work: Callable[[T], Awaitable[None]]) -> None:
         limit = asyncio.Semaphore(CONCURRENT_QUERIES)

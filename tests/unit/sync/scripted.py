@@ -36,6 +36,7 @@ class ScriptedExchange:
     net: dict[Symbol, Decimal] = field(default_factory=dict)
     orders: dict[str, OrderReport] = field(default_factory=dict)
     fills: list[ExchangeFill] = field(default_factory=list)
+    placed: dict[str, ClientOrderId] = field(default_factory=dict)
     failures: int = 0
     asked: list[str] = field(default_factory=list)
 
@@ -83,6 +84,10 @@ class ScriptedExchange:
 
     async def open_orders(self) -> Sequence[OrderReport]:
         return []
+
+    async def client_order_id(self, symbol: Symbol, order_id: ExchangeOrderId) -> ClientOrderId | None:
+        self._ask("client order id")
+        return self.placed.get(order_id)
 
     async def order_fills(self, symbol: Symbol, order_id: ExchangeOrderId) -> Sequence[ExchangeFill]:
         self._ask("order fills")

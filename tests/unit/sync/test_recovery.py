@@ -142,6 +142,25 @@ async def test_a_foreign_fill_behind_a_settled_order_is_not_skipped(bench: Bench
     assert bench.ledger.expected_net(BTC) == 4
 
 
+async def test_our_own_fill_under_an_unconfirmed_order_is_not_taken_for_foreign(bench: Bench) -> None:
+    # During a reconnect an order was sent and filled; its answer is still on the way, so the journal does not
+    # know
+    # its exchange id yet. Another account holds the side that a foreign fill would reduce.
+    account = await funded(bench)
+    other = await bench.desk.account("B", "1000")
+    await bench.desk.trade_at(other.id, OrderSide.SELL, "2", "100")
+    order = await bench.desk.order(account.id, OrderSide.BUY, "1", acknowledge=False)
+    fill = bench.desk.fill(order, "100")
+    bench.exchange.fills = [bench.nameless(fill)]
+    bench.exchange.placed[fill.order_id] = order.client_order_id
+    await bench.filler.fill(GAP)
+    held = bench.ledger.open_position(account.id, BTC)
+    kept = bench.ledger.open_position(other.id, BTC)
+    assert held is not None
+    assert kept is not None
+    assert (held.quantity, kept.quantity) == (1, 2)
+
+
 async def test_executions_before_the_adoption_are_not_ours(bench: Bench) -> None:
     account = await funded(bench)
     await bench.desk.order(account.id, OrderSide.BUY, "1")
@@ -175,6 +194,8 @@ async def test_absence_is_no_proof_beside_an_unexplained_trade(bench: Bench) -> 
     doubted = bench.ledger.order(order.client_order_id)
     assert doubted is not None
     assert not await bench.resolver.settle(doubted)
+    bench.exchange.placed[bench.exchange.fills[0].order_id] = ClientOrderId("web_abcdef")
+    assert await bench.resolver.settle(doubted), "the trade is somebody else's"
 
 
 async def test_a_confirmed_order_is_never_proved_absent(bench: Bench) -> None:

@@ -7,7 +7,8 @@ import msgspec
 from pms.exchange.binance.convert import fill_of_trade, number, positions_of, report_of_answer
 from pms.exchange.binance.rest import RestClient
 from pms.exchange.binance.symbols import SymbolDirectory
-from pms.exchange.errors import AccountGuardError, ExchangeUnavailable, UnreadablePayload
+from pms.exchange.binance.trading import NO_SUCH_ORDER, ORDER_PATH
+from pms.exchange.errors import AccountGuardError, ExchangeRefusal, ExchangeUnavailable, UnreadablePayload
 from pms.exchange.messages import (
     AccountConfig,
     AccountInfo,
@@ -18,7 +19,7 @@ from pms.exchange.messages import (
 )
 from pms.exchange.port import AccountMode, ExchangePosition, OrderReport, WalletState
 from pms.model.fill import ExchangeFill
-from pms.model.ids import ExchangeOrderId, TradeId
+from pms.model.ids import ClientOrderId, ExchangeOrderId, TradeId
 from pms.model.money import Money
 from pms.model.symbol import Symbol
 
@@ -33,6 +34,7 @@ _config_decoder = msgspec.json.Decoder(AccountConfig)
 _account_decoder = msgspec.json.Decoder(AccountInfo)
 _positions_decoder = msgspec.json.Decoder(list[PositionRisk])
 _symbol_decoder = msgspec.json.Decoder(list[SymbolConfig] | SymbolConfig)
+_order_decoder = msgspec.json.Decoder(OrderAnswer)
 _orders_decoder = msgspec.json.Decoder(list[OrderAnswer])
 _trades_decoder = msgspec.json.Decoder(list[UserTrade])
 
@@ -99,6 +101,18 @@ class BinanceAccount:
         rows = await self._rest.read("/fapi/v1/openOrders", (), _orders_decoder)
         await self._symbols.know({row.symbol for row in rows})
         return [report_of_answer(row, self._symbols) for row in rows]
+
+    async def client_order_id(self, symbol: Symbol, order_id: ExchangeOrderId) -> ClientOrderId | None:
+        """Return the client order id of an order of any state; None when the exchange does not know it
+        (-2013)."""
+        parameters = (("symbol", self._symbols.native(symbol)), ("orderId", order_id))
+        try:
+            answer = await self._rest.read(ORDER_PATH, parameters, _order_decoder)
+        except ExchangeRefusal as refusal:
+            if refusal.code == NO_SUCH_ORDER:
+                return None
+            raise
+        return ClientOrderId(answer.client_order_id)
 
     async def order_fills(self, symbol: Symbol, order_id: ExchangeOrderId) -> Sequence[ExchangeFill]:
         """Return all executions of one order, oldest first. Their client order id is empty."""

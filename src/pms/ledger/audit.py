@@ -19,9 +19,9 @@ from pms.ledger.audit_positions import (
     check_shapes,
 )
 from pms.ledger.audit_tables import AuditTables, Check, read_tables
+from pms.ledger.databases import database_file_exists, is_sqlite, open_store, sqlite_path
 from pms.ledger.errors import DatabaseUnavailableError
 from pms.ledger.migrate import schema_version
-from pms.ledger.store import database_file_exists, is_sqlite, open_store, sqlite_path
 from pms.model.money import CONTEXT
 from pms.model.symbol import Symbol
 

@@ -3,9 +3,9 @@
 import os
 from pathlib import Path
 
+from pms.ledger.databases import database_file_exists, is_sqlite, open_store, sqlite_path
 from pms.ledger.errors import DatabaseUnavailableError
 from pms.ledger.migrate import HEAD, schema_version
-from pms.ledger.store import database_file_exists, is_sqlite, open_store, sqlite_path
 
 
 async def inspect_database(url: str) -> str:

@@ -16,6 +16,7 @@ from pms.ledger.api import (
     NewIntent,
 )
 from pms.ledger.book import Book
+from pms.ledger.databases import open_store
 from pms.ledger.directory import Directory
 from pms.ledger.errors import InvalidAmountError, LeaseHeldError
 from pms.ledger.load import Loaded, load_book
@@ -25,7 +26,7 @@ from pms.ledger.operations.fills import book_fill
 from pms.ledger.operations.transfers import transfer_to_house
 from pms.ledger.plan import Plan, Settings
 from pms.ledger.queries import Queries
-from pms.ledger.store import Store, open_store
+from pms.ledger.store import Store
 from pms.ledger.writer import Known, Wants, Writer
 from pms.model.account import AccountStatus, LiquidationMode, Position, RiskRules, SubAccount
 from pms.model.clock import Clock

@@ -4,8 +4,9 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pms.ledger.databases import is_sqlite, sqlite_path
 from pms.ledger.errors import DatabaseTooNewError, DatabaseUnavailableError
-from pms.ledger.store import Store, is_sqlite, sqlite_path
+from pms.ledger.store import Store
 
 if TYPE_CHECKING:
     import sqlalchemy as sa

@@ -23,7 +23,7 @@ from pms.exchange.port import (
     StreamGap,
     UserEvent,
 )
-from pms.model.ids import ClientOrderId, TradeId
+from pms.model.ids import ClientOrderId, ExchangeOrderId, TradeId
 from pms.model.money import Price, Quantity
 from pms.model.order import (
     ApprovedOrder,
@@ -130,6 +130,8 @@ async def test_a_market_order_from_placing_to_every_reading(
     assert [replace(each, client_order_id=fill.client_order_id, source=fill.source) for each in queried] == [
         fill
     ]
+    assert await exchange.account.client_order_id(BTC, fill.order_id) == one.client_order_id
+    assert await exchange.account.client_order_id(BTC, ExchangeOrderId("1")) is None
     assert await exchange.account.fills_since(BTC, fill.trade_id) == []
     assert len(await exchange.account.fills_since(BTC, TradeId(fill.trade_id - 1))) == 1
     report = await report_of(exchange, one)

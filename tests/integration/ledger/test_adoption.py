@@ -204,7 +204,7 @@ async def test_a_newer_database_is_refused_and_not_changed(database_url: str) ->
         await audit(database_url)
     with pytest.raises(DatabaseTooNewError):
         await inspect_database(database_url)
-    from pms.ledger.store import open_store
+    from pms.ledger.databases import open_store
 
     store = await open_store(database_url)
     await store.write([(f"UPDATE {VERSION_TABLE} SET version_num = '0001'", ())])

@@ -5,9 +5,9 @@ from decimal import Decimal
 import pytest
 
 from pms.ledger.audit import AuditReport, ExchangeFigures, ExchangePosition, audit
+from pms.ledger.databases import open_store
 from pms.ledger.errors import DatabaseUnavailableError
 from pms.ledger.ledger import LedgerService
-from pms.ledger.store import open_store
 from pms.model.money import Money, Quantity
 from pms.model.order import ExchangeOrderStatus, OrderSide
 from pms.model.symbol import Symbol

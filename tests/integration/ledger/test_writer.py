@@ -11,6 +11,7 @@ import pytest
 
 from pms.ledger.api import Committed
 from pms.ledger.audit import audit
+from pms.ledger.databases import open_store, sqlite_path
 from pms.ledger.errors import (
     CommitUnknownError,
     DatabaseFullError,
@@ -27,7 +28,7 @@ from pms.ledger.load import load_book
 from pms.ledger.plan import Settings
 from pms.ledger.rendering import DatabaseValue, Row
 from pms.ledger.statements import Batch, Dialect
-from pms.ledger.store import FenceGuard, Snapshot, Statement, Store, open_store, sqlite_path
+from pms.ledger.store import FenceGuard, Snapshot, Statement, Store
 from pms.model.ids import SubAccountId
 from pms.model.order import OrderSide
 from tests.support.ledger import (

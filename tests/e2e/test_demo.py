@@ -3,6 +3,7 @@
 import re
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -81,9 +82,8 @@ async def test_headless_seconds_then_an_audit_that_finds_every_altered_row(tmp_p
     whole = (data / "ledger.db").read_bytes()
     for what, statement in TAMPERINGS.items():
         (data / "ledger.db").write_bytes(whole)
-        with sqlite3.connect(data / "ledger.db") as database:
+        with closing(sqlite3.connect(data / "ledger.db")) as database, database:
             assert database.execute(statement).rowcount == 1, what
-        database.close()
         code, output = await run_pms("audit", "--data-dir", str(data))
         assert code == 1, f"{what}: {output}"
         table = statement.split()[1] if statement.startswith("UPDATE") else statement.split()[2]

@@ -104,7 +104,11 @@ async def opened(
         liquidation_price,
         charge_open_fees=charge_open_fees,
     )
-    await ledger.take_lease(owner, 60_000)
+    try:
+        await ledger.take_lease(owner, 60_000)
+    except BaseException:
+        await ledger.close()
+        raise
     return ledger
 
 

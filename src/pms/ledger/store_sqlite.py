@@ -134,22 +134,22 @@ class SqliteStore:
 
 
 def _connect(path: str, *, read_only: bool) -> sqlite3.Connection:
-    if read_only:
-        # Not mode=ro: reading WAL needs the shared-memory file, which a read-only open cannot make.
-        connection = sqlite3.connect(
-            path, isolation_level=None, timeout=BUSY_TIMEOUT_MS / 1000, check_same_thread=False
-        )
-        connection.execute("PRAGMA query_only=ON")
-    else:
-        connection = sqlite3.connect(
-            path, isolation_level=None, timeout=BUSY_TIMEOUT_MS / 1000, check_same_thread=False
-        )
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA foreign_keys=ON")
-    connection.execute(
-        "SELECT count(*) FROM sqlite_master"
-    ).fetchone()  # a file that is no database fails here
+    connection = sqlite3.connect(
+        path, isolation_level=None, timeout=BUSY_TIMEOUT_MS / 1000, check_same_thread=False
+    )
+    try:
+        if read_only:
+            # Not mode=ro: reading WAL needs the shared-memory file, which a read-only open cannot make.
+            connection.execute("PRAGMA query_only=ON")
+        else:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("PRAGMA foreign_keys=ON")
+        # A file that is no database fails here.
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

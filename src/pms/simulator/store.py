@@ -72,7 +72,11 @@ class Store:
             self._db = sqlite3.connect(
                 path or ":memory:", isolation_level=None, check_same_thread=False, timeout=2.0
             )
-            self._prepare()
+            try:
+                self._prepare()
+            except BaseException:
+                self._db.close()
+                raise
         except (sqlite3.Error, OSError) as error:
             raise SimulatorError(
                 f"The simulator's data file {path} cannot be used ({error}). If another exchange runs on "

@@ -5,6 +5,7 @@ import logging
 import socket
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -92,7 +93,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 def test_a_database_newer_than_the_code_is_left_alone(tmp_path: Path) -> None:
     data = tmp_path / "data"
     assert pms("user", "create", "eve", "--data-dir", str(data)).exit_code == 0
-    with sqlite3.connect(data / "ledger.db") as database:
+    with closing(sqlite3.connect(data / "ledger.db")) as database, database:
         database.execute("UPDATE pms_schema_version SET version_num = '9999'")
     before = (data / "ledger.db").read_bytes()
     result = pms("account", "list", "--data-dir", str(data))

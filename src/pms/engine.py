@@ -31,6 +31,7 @@ from pms.settings import SIMULATOR, Role, Settings, SettingsError
 from pms.simulator.config import SimulatorConfig
 from pms.simulator.recordings_index import recordings
 from pms.simulator.simulator import Simulator
+from pms.sync.recovery import first_cause
 from pms.wiring import Core, Wired, build_core, wire
 
 log = structlog.get_logger(__name__)
@@ -249,6 +250,8 @@ class Engine:
         if task.cancelled() or self._failed.done():
             return
         error = task.exception() or EngineError(f"the part '{task.get_name()}' ended unexpectedly")
+        if isinstance(error, ExceptionGroup):
+            error = first_cause(error)
         log.error("part_failed", part=task.get_name(), error=repr(error))
         self._failed.set_exception(error)
 

@@ -93,6 +93,7 @@ class Publisher:
         self._wake = asyncio.Event()
         self._ticks = self._crossings = self._flushes = self._stale = 0
         self._drift = 0.0
+        self._fault: Exception | None = None
         for account in ledger.accounts():
             book.set_account(account, ledger.rules(account.id))
         for position in ledger.open_positions():
@@ -124,7 +125,19 @@ class Publisher:
         self._wake.set()
 
     def on_commit(self, committed: Committed) -> None:
-        """Follow one commit: book, reservations, waiters, then events; called synchronously after it."""
+        """Follow one commit: book, reservations, waiters, then events; called synchronously after it.
+
+        A fault here would leave memory behind the ledger, so it ends `run` and with it the engine: the next
+        start rebuilds everything from what is committed.
+        """
+        try:
+            self._follow(committed)
+        except Exception as error:
+            self._fault = error
+            self._wake.set()
+            raise
+
+    def _follow(self, committed: Committed) -> None:
         self._live.apply(committed.orders)
         self._holdings.apply(committed)
         for account in committed.accounts:
@@ -198,6 +211,8 @@ class Publisher:
         while True:
             await self._wake.wait()
             self._wake.clear()
+            if self._fault is not None:
+                raise self._fault
             self._flush()
             await self._clock.sleep(FLUSH_SECONDS)
 

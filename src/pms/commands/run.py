@@ -59,7 +59,7 @@ async def up(overrides: Mapping[str, object], options: UpOptions, say: Say) -> i
         address, login = None, None
         if Role.GATEWAY in settings.roles:
             login = await create_admin_if_none(parts.ledger.directory, SystemIds(), SystemClock())
-            address = await _start_gateway(stack, settings, parts)
+            address = await start_gateway(stack, settings, parts)
         if options.demo:
             await _wait_for_price(parts)
             await demo.seed(parts.ledger, parts.trader, await _first_user(parts), say)
@@ -70,7 +70,7 @@ async def up(overrides: Mapping[str, object], options: UpOptions, say: Say) -> i
     return 0
 
 
-async def _start_gateway(stack: AsyncExitStack, settings: Settings, parts: Parts) -> str:
+async def start_gateway(stack: AsyncExitStack, settings: Settings, parts: Parts) -> str:
     secret = settings.jwt_secret
     gateway_settings = GatewaySettings(
         jwt_secret=secret.get_secret_value() if secret else session_secret(settings.data_dir, SystemIds()),

@@ -1,6 +1,7 @@
 """`make run` as a newcomer has it: starts, resumes, stops on Ctrl-C, and leaves clean books."""
 
 import re
+import socket
 import sqlite3
 import time
 from contextlib import closing
@@ -88,3 +89,21 @@ async def test_headless_seconds_then_an_audit_that_finds_every_altered_row(tmp_p
         assert code == 1, f"{what}: {output}"
         table = statement.split()[1] if statement.startswith("UPDATE") else statement.split()[2]
         assert table in output, f"{what}: {output}"
+
+
+async def test_a_signal_during_the_start_ends_it_at_once(tmp_path: Path) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        keys = {"BINANCE_API_KEY": "key", "BINANCE_API_SECRET": "secret"}
+        where = ["--data-dir", str(tmp_path / "data"), "--port", "0"]
+        server = ServedProcess(["up", "--exchange", address, *where], tmp_path / "pms.log", keys)
+        await server.start()
+        await server.until_says("connecting to the exchange")
+        started = time.monotonic()
+        assert await server.stop() == 130
+        assert time.monotonic() - started < 2.0
+    assert "stopped before it was ready" in server.log.read_text()
+    code, text = await run_pms("account", "list", *where[:2])
+    assert code == 0, text

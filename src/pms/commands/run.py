@@ -22,6 +22,9 @@ from pms.settings import SIMULATOR, Role, Settings, SettingsError, load_settings
 
 Say = Callable[[str], None]
 
+INTERRUPTED = 130
+"""Exit code of a start that a signal ended."""
+
 
 @dataclass(frozen=True, slots=True)
 class UpOptions:
@@ -55,19 +58,50 @@ async def up(overrides: Mapping[str, object], options: UpOptions, say: Say) -> i
     engine = Engine(
         settings, EngineOptions(options.recording, options.speed), SystemClock(), SystemIds(), say
     )
-    async with engine.running() as parts, AsyncExitStack() as stack:
-        address, login = None, None
-        if Role.GATEWAY in settings.roles:
-            login = await create_admin_if_none(parts.ledger.directory, SystemIds(), SystemClock())
-            address = await start_gateway(stack, settings, parts)
-        if options.demo:
-            await _wait_for_price(parts)
-            await demo.seed(parts.ledger, parts.trader, await _first_user(parts), say)
-        _greet(say, address, login)
-        await _until_end(engine, stopped, options.seconds)
-        say("stopping")
+    async with AsyncExitStack() as stack:
+        parts = await _started(stack, engine, stopped)
+        if parts is None:
+            say("stopped before it was ready; nothing is lost, the next start goes on from here")
+            return INTERRUPTED
+        await _serve(stack, engine, parts, settings, options, stopped, say)
     say("stopped")
     return 0
+
+
+async def _started(stack: AsyncExitStack, engine: Engine, stopped: asyncio.Event) -> Parts | None:
+    """Start the engine; None when a signal came first. What was begun is undone by then."""
+    starting = asyncio.ensure_future(stack.enter_async_context(engine.running()))
+    signalled = asyncio.ensure_future(stopped.wait())
+    try:
+        await asyncio.wait({starting, signalled}, return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            return await starting
+        starting.cancel()
+        await asyncio.wait({starting})
+        return None
+    finally:
+        signalled.cancel()
+
+
+async def _serve(
+    stack: AsyncExitStack,
+    engine: Engine,
+    parts: Parts,
+    settings: Settings,
+    options: UpOptions,
+    stopped: asyncio.Event,
+    say: Say,
+) -> None:
+    address, login = None, None
+    if Role.GATEWAY in settings.roles:
+        login = await create_admin_if_none(parts.ledger.directory, SystemIds(), SystemClock())
+        address = await start_gateway(stack, settings, parts)
+    if options.demo:
+        await _wait_for_price(parts)
+        await demo.seed(parts.ledger, parts.trader, await _first_user(parts), say)
+    _greet(say, address, login)
+    await _until_end(engine, stopped, options.seconds)
+    say("stopping")
 
 
 async def start_gateway(stack: AsyncExitStack, settings: Settings, parts: Parts) -> str:

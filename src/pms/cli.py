@@ -60,7 +60,9 @@ def up(
     ] = None,
     roles: Annotated[str | None, typer.Option(help="Comma list of roles.")] = None,
     phase: Annotated[int | None, typer.Option(help="Migration phase 1 to 5 beside the incumbent.")] = None,
-    recording: Annotated[str, typer.Option(help="What the simulator replays.")] = "demo",
+    recording: Annotated[
+        str, typer.Option(help="What the simulator replays: calm, funding, crash, demo, or a file.")
+    ] = "demo",
     speed: Annotated[float, typer.Option(min=0.01, help="Replay speed; 1 is real time.")] = 1.0,
 ) -> None:
     """Run the whole system until Ctrl-C."""

@@ -29,7 +29,7 @@ from pms.model.ids import ExchangeAccountId, IdSource
 from pms.risk.formulas import static_liquidation_price_decimal
 from pms.settings import SIMULATOR, Role, Settings, SettingsError
 from pms.simulator.config import SimulatorConfig
-from pms.simulator.recordings_index import recordings
+from pms.simulator.recordings_index import files_of
 from pms.simulator.simulator import Simulator
 from pms.sync.recovery import first_cause
 from pms.wiring import Core, Wired, build_core, wire
@@ -56,7 +56,8 @@ class EngineResourceError(EngineError):
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """What only the command line decides. `recording` names what the embedded simulator replays, at `speed`.
+    """What only the command line decides. `recording` (a name or a file) is what the embedded simulator
+    replays, at `speed`.
 
     `symbols` (native names) replays nothing instead: those symbols have the prices that somebody sets.
     """
@@ -162,7 +163,7 @@ class Engine:
         secret = folder.secret("simulator-secret", self._ids.token(32))
         config = SimulatorConfig(
             data_path=folder.path / SIMULATOR_FILE,
-            recordings=() if self._options.symbols else recordings(self._options.recording),
+            recordings=() if self._options.symbols else files_of(self._options.recording),
             symbols=self._options.symbols,
             speed=self._options.speed,
             accounts=((EMBEDDED_KEY, secret, SIMULATED_WALLET),),

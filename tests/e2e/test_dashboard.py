@@ -41,9 +41,14 @@ async def _number(page: Page, selector: str) -> float:
     return float(text)
 
 
-async def _identity(page: Page) -> tuple[float, float, float]:
+async def _identity(page: Page, expected: str) -> tuple[float, float, float]:
+    """Read the identity once its watermark has reached the expected virtual net; it must hold then and
+    before."""
     row = '[data-testid=exposure-row][data-symbol="BTC/USDT:USDT"]'
     await expect(page.locator(row)).to_have_attribute("data-balanced", "true", timeout=10_000)
+    shown = page.locator(f"{row} [data-testid=exposure-virtual]")
+    await expect(shown).to_have_attribute("data-value", expected, timeout=10_000)
+    await expect(page.locator(row)).to_have_attribute("data-balanced", "true")
     virtual = await _number(page, f"{row} [data-testid=exposure-virtual]")
     house = await _number(page, f"{row} [data-testid=exposure-house]")
     exchange = await _number(page, f"{row} [data-testid=exposure-exchange]")
@@ -78,7 +83,7 @@ async def test_two_accounts_on_opposite_sides(system: RunningSystem, browser: Br
         await expect(page.locator(cell)).to_have_text(re.compile(r"\d"))
 
     await page.get_by_test_id("tab-exposure").click()
-    virtual, _, exchange = await _identity(page)
+    virtual, _, exchange = await _identity(page, "0.02")
     assert (virtual, exchange) == pytest.approx((0.02, 0.02))
 
     await page.get_by_test_id("tab-positions").click()
@@ -89,7 +94,7 @@ async def test_two_accounts_on_opposite_sides(system: RunningSystem, browser: Br
     await expect(bob).to_be_visible()
 
     await page.get_by_test_id("tab-exposure").click()
-    virtual, _, exchange = await _identity(page)
+    virtual, _, exchange = await _identity(page, "-0.03")
     assert (virtual, exchange) == pytest.approx((-0.03, -0.03))
     assert problems == []
     await page.close()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pms.settings import SettingsError
 from pms.simulator.config import SimulatorConfig
-from pms.simulator.recordings_index import RECORDINGS, recordings
+from pms.simulator.recordings_index import files_of
 from pms.simulator.run import main_async
 
 
@@ -33,11 +33,9 @@ async def simulate(options: SimulateOptions, say: Callable[[str], None]) -> int:
         wallet = Decimal("NaN")
     if not wallet.is_finite() or wallet < 0:
         raise SettingsError(f"--wallet: must be a number of USDT, was {options.wallet!r}")
-    named = options.recording in RECORDINGS or "." not in options.recording
-    files = recordings(options.recording) if named else (Path(options.recording),)
     config = SimulatorConfig(
         data_path=options.data_path,
-        recordings=files,
+        recordings=files_of(options.recording),
         speed=options.speed,
         host=options.host,
         port=options.port,

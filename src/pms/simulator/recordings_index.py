@@ -37,6 +37,12 @@ def recordings(name: str) -> tuple[Path, ...]:
     return tuple(FOLDER / file for file in RECORDINGS[name])
 
 
+def files_of(recording: str) -> tuple[Path, ...]:
+    """Return the files behind a built-in name, or the file itself for anything that looks like a path."""
+    looks_like_path = "." in recording or "/" in recording
+    return (Path(recording),) if looks_like_path and recording not in RECORDINGS else recordings(recording)
+
+
 def _read(name: str) -> bytes:
     try:
         return gzip.decompress((FOLDER / name).read_bytes())

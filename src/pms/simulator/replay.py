@@ -26,7 +26,7 @@ from pms.simulator.rules import SymbolRules
 
 QUOTE, TRADE, MARK = 0, 1, 2
 STEP_MS = 250
-STEPS = 60_000 // STEP_MS
+REPLAYED_EVENTS = frozenset({"bookTicker", "trade", "aggTrade", "markPriceUpdate"})
 
 
 class Tick(NamedTuple):
@@ -68,6 +68,26 @@ class _Frame(Struct):
     data: BookTickerEvent | TradeEvent | AggTradeEvent | MarkPriceEvent
 
 
+class _OtherData(Struct):
+    e: str
+
+
+class _OtherFrame(Struct):
+    data: _OtherData
+
+
+class _OtherLine(Struct):
+    """A line that the replay has no use for: another kind of event, or a REST answer beside the stream."""
+
+    frame: _OtherFrame | None = None
+    rest_depth_symbol: str | None = None
+
+    @property
+    def skippable(self) -> bool:
+        kind = self.frame.data.e if self.frame is not None else ""
+        return self.rest_depth_symbol is not None or bool(kind and kind not in REPLAYED_EVENTS)
+
+
 def load(path: Path, rules: Mapping[str, SymbolRules], skip: Collection[str] = ()) -> Source:
     """Read a recording (`*.jsonl.gz` ticks or `*.csv.gz` candles), without the symbols in `skip`.
 
@@ -106,7 +126,7 @@ class TickSource:
         self._ticks: list[Tick] = []
         seconds: dict[str, dict[int, Candle]] = {}
         marks: set[str] = set()
-        decoder = msgspec.json.Decoder(_Line)
+        decoder, other = msgspec.json.Decoder(_Line), msgspec.json.Decoder(_OtherLine)
         texts: dict[str, str] = {}
         first_ns = last_ns = -1
         for number, raw in _lines(path):
@@ -114,6 +134,8 @@ class TickSource:
                 line = decoder.decode(raw)
                 tick = _tick(line, texts)
             except (msgspec.DecodeError, ValueError) as error:
+                if _skippable(other, raw):
+                    continue
                 raise _bad(path, number, str(error)) from error
             if line.recv_ns < last_ns:
                 raise _bad(path, number, "recv_ns goes backwards")
@@ -146,6 +168,13 @@ class TickSource:
                 yield self._ticks[index]
                 index += 1
             loop += 1
+
+
+def _skippable(decoder: msgspec.json.Decoder[_OtherLine], raw: bytes) -> bool:
+    try:
+        return decoder.decode(raw).skippable
+    except msgspec.DecodeError:
+        return False
 
 
 def _tick(line: _Line, texts: dict[str, str]) -> Tick:
@@ -194,10 +223,10 @@ def _filled(seconds: Mapping[int, Candle], count: int) -> list[Candle]:
 
 
 class CandleSource:
-    """One-minute candles played as quotes (modelled): four quotes a second, spread one tick.
+    """Candles of one interval played as quotes (modelled): four quotes a second, spread one tick.
 
-    Price path within a minute: a rising candle goes open, low, high, close; a falling one open, high, low,
-    close; each leg takes a third of the minute. Displayed size: one 60th of the minute's volume.
+    Price path within a candle: a rising one goes open, low, high, close; a falling one open, high, low,
+    close; each leg takes a third of the interval. Displayed size: the average volume of one second.
     """
 
     modelled = True
@@ -205,7 +234,7 @@ class CandleSource:
 
     def __init__(self, path: Path, rules: Mapping[str, SymbolRules]) -> None:
         self.path = path
-        self._candles = _read_candles(path, rules)
+        self._candles, self._interval_ms = _read_candles(path, rules)
         if not self._candles:
             raise SimulatorError(f"The recording {path} holds no candle of a symbol that trades here.")
         self.symbols = tuple(sorted(self._candles))
@@ -214,40 +243,44 @@ class CandleSource:
             raise SimulatorError(f"The recording {path} has unequal numbers of candles: {sorted(lengths)}.")
         for rows in self._candles.values():
             rows.extend([candle.reversed() for candle in reversed(rows)])
-        self.loop_ms = 60_000 * len(self._candles[self.symbols[0]])
-        self.history = {s: LoopCandles(rows, 60_000) for s, rows in self._candles.items()}
+        self._steps = self._interval_ms // STEP_MS
+        self.loop_ms = self._interval_ms * len(self._candles[self.symbols[0]])
+        self.history = {s: LoopCandles(rows, self._interval_ms) for s, rows in self._candles.items()}
         self._rules = {symbol: rules[symbol] for symbol in self.symbols}
 
     def between(self, start_ms: float, end_ms: float) -> Iterator[Tick]:
         """Yield one quote and one trade of each symbol for each step in the span."""
         step = int(-(-start_ms // STEP_MS))
         while step * STEP_MS < end_ms:
-            minute, part = divmod(step % (self.loop_ms // STEP_MS), STEPS)
+            number, part = divmod(step % (self.loop_ms // STEP_MS), self._steps)
             for symbol in self.symbols:
-                yield from self._step(symbol, self._candles[symbol][minute], part)
+                yield from self._step(symbol, self._candles[symbol][number], part)
             step += 1
 
     def _step(self, symbol: str, candle: Candle, part: int) -> Iterator[Tick]:
         rules = self._rules[symbol]
         tick, lot = rules.price.step, rules.lot
-        path = _path(candle, part)
+        path = _path(candle, part, self._steps)
         bid = ((Decimal(repr(path)) / tick).to_integral_value() * tick).quantize(tick)
-        size = (Decimal(repr(candle.volume / 60)) / lot.step).to_integral_value() * lot.step
+        per_second = candle.volume * 1000 / self._interval_ms
+        size = (Decimal(repr(per_second)) / lot.step).to_integral_value() * lot.step
         size = min(max(size, lot.low * 10), lot.high)
         traded = max((size / 8 / lot.step).to_integral_value() * lot.step, lot.low)
         yield Tick(QUOTE, symbol, f"{bid:f}", f"{size:f}", f"{bid + tick:f}", f"{size:f}")
         yield Tick(TRADE, symbol, f"{bid:f}", f"{traded:f}", "m", "")
 
 
-def _path(candle: Candle, part: int) -> float:
+def _path(candle: Candle, part: int, steps: int) -> float:
     rising = candle.close >= candle.open
     second, third = (candle.low, candle.high) if rising else (candle.high, candle.low)
     corners = (candle.open, second, third, candle.close)
-    leg, within = divmod(part * 3, STEPS)
-    return corners[leg] + (corners[leg + 1] - corners[leg]) * within / STEPS
+    leg, within = divmod(part * 3, steps)
+    return corners[leg] + (corners[leg + 1] - corners[leg]) * within / steps
 
 
-def _read_candles(path: Path, rules: Mapping[str, SymbolRules]) -> dict[str, list[Candle]]:
+def _read_candles(path: Path, rules: Mapping[str, SymbolRules]) -> tuple[dict[str, list[Candle]], int]:
+    """Return the candles by symbol and their interval in ms, which the first two candles of a symbol tell."""
+    interval_ms = 0
     rows: dict[str, list[Candle]] = {}
     last: dict[str, int] = {}
     numbered = _lines(path)
@@ -267,10 +300,12 @@ def _read_candles(path: Path, rules: Mapping[str, SymbolRules]) -> dict[str, lis
             raise _bad(path, number, "impossible candle")
         if symbol not in rules:
             continue
-        if symbol in last and opened - last[symbol] != 60_000:
-            raise _bad(path, number, f"{symbol} is not one minute after its last candle")
+        if symbol in last:
+            interval_ms = interval_ms or opened - last[symbol]
+            if opened - last[symbol] != interval_ms or interval_ms < 1000 or interval_ms % 1000:
+                raise _bad(path, number, f"{symbol} does not follow its last candle at the file's interval")
         last[symbol] = opened
         rows.setdefault(symbol, []).append(
             Candle(prices[0], prices[1], prices[2], prices[3], volume, max(1, int(volume)))
         )
-    return rows
+    return rows, interval_ms or 60_000

@@ -217,7 +217,11 @@ HEADER = b"open_time_ms,symbol,open,high,low,close,volume\n"
         ([HEADER, b"0,BTCUSDT,1,2,0.5\n"], "line 2"),
         ([HEADER, b"0,BTCUSDT,1,2,1.5,1,10\n"], "line 2: impossible candle"),
         ([HEADER, b"0,BTCUSDT,1,2,nan,1,10\n"], "line 2: impossible candle"),
-        ([HEADER, b"0,BTCUSDT,1,2,1,1,10\n", b"120000,BTCUSDT,1,2,1,1,10\n"], "line 3"),
+        (
+            [HEADER, *(b"%d,BTCUSDT,1,2,1,1,10\n" % opened for opened in (0, 60_000, 180_000))],
+            "line 4: BTCUSDT does not follow",
+        ),
+        ([HEADER, b"0,BTCUSDT,1,2,1,1,10\n", b"250,BTCUSDT,1,2,1,1,10\n"], "line 3"),
         ([HEADER, b"0,NOPEUSDT,1,2,1,1,10\n"], "holds no candle"),
     ],
 )
@@ -244,3 +248,30 @@ def test_built_in_names() -> None:
     with pytest.raises(SimulatorError, match="set of files"):
         recording("demo")
     assert load(recording("crash"), RULES).loop_ms > CANDLE_PHASE_MS
+
+
+def test_other_kinds_of_events_are_passed_over(tmp_path: Path) -> None:
+    lines = [
+        b'{"recv_ns": 1, "rest_depth_symbol": "BTCUSDT", "response": {"bids": []}}\n',
+        b'{"recv_ns": 2, "frame": {"stream": "x", "data": {"e": "depthUpdate", "s": "BTCUSDT"}}}\n',
+        _quote(0),
+        b'{"recv_ns": 3, "frame": {"stream": "x", "data": {"e": "kline", "k": {}}}}\n',
+        _quote(5),
+    ]
+    source = load(_file(tmp_path, *lines), RULES)
+    assert [tick.symbol for tick in source.between(0, source.loop_ms)] == ["BTCUSDT", "BTCUSDT"]
+
+
+@pytest.mark.parametrize("minutes", [1, 3, 5])
+def test_candles_of_any_interval_take_their_time(tmp_path: Path, minutes: int) -> None:
+    rows = [
+        b"%d,BTCUSDT,%d,%d,%d,%d,600\n" % (number * minutes * 60_000, price, price + 2, price - 2, price + 1)
+        for number, price in enumerate((50_000, 50_001, 50_002))
+    ]
+    source = load(_file(tmp_path, HEADER, *rows, name="candles.csv.gz"), RULES)
+    assert source.loop_ms == 2 * 3 * minutes * 60_000, "forwards and backwards"
+    quotes = [tick for tick in source.between(0, minutes * 60_000) if tick.kind == QUOTE]
+    assert len(quotes) == minutes * 240
+    bids = [float(tick.a) for tick in quotes]
+    assert min(bids) == pytest.approx(49_998, abs=0.2)
+    assert max(bids) == pytest.approx(50_002, abs=0.2)

@@ -1,6 +1,7 @@
 """The page as its user has it: log in, open opposite sides on two accounts, watch, close one; the identity
 holds."""
 
+import json
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,6 +18,12 @@ pytestmark = pytest.mark.timeout(120)
 async def system(tmp_path: Path) -> AsyncIterator[RunningSystem]:
     async with running_system(tmp_path, accounts=("Alice", "Bob")) as running:
         yield running
+
+
+def _collect(frame: str | bytes, exposures: list[dict[str, float | bool | None]]) -> None:
+    message = json.loads(frame)
+    if message["type"] == "exposure_updated":
+        exposures.append(message["data"])
 
 
 async def _select(page: Page, name: str) -> None:
@@ -64,6 +71,8 @@ async def test_two_accounts_on_opposite_sides(system: RunningSystem, browser: Br
         "console",
         lambda message: problems.append(message.text) if message.type == "error" else None,
     )
+    exposures: list[dict[str, float | bool | None]] = []
+    page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: _collect(frame, exposures)))
     await page.goto(system.url)
     await page.get_by_test_id("login-username").fill(system.username)
     await page.get_by_test_id("login-password").fill(system.password)
@@ -97,4 +106,12 @@ async def test_two_accounts_on_opposite_sides(system: RunningSystem, browser: Br
     virtual, _, exchange = await _identity(page, "-0.03")
     assert (virtual, exchange) == pytest.approx((-0.03, -0.03))
     assert problems == []
+    # Throughout: every identity that the page was told held, at its watermark.
+    assert len(exposures) > 3
+    for told in exposures:
+        assert told["balanced"], told
+        assert told["exchangeNet"] is not None
+        assert float(told["virtualNet"] or 0) + float(told["houseNet"] or 0) == pytest.approx(
+            float(told["exchangeNet"]), abs=1e-12
+        )
     await page.close()

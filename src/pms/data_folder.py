@@ -23,7 +23,8 @@ class DataFolder:
     def open(path: Path) -> "DataFolder":
         """Create the folder if needed and take its lock. Raises DataFolderError."""
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            # The ledger holds password hashes and everybody's positions: a new folder is its owner's alone.
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
             lock = (path / "pms.lock").open("a+", encoding="ascii")
         except OSError as error:
             raise DataFolderError(

@@ -84,7 +84,7 @@ def up(
 @app.command()
 def simulate(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 3910,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port; 0 takes a free one.")] = 3910,
     data_path: Annotated[
         Path | None, typer.Option("--data-path", help="The exchange's file; without it nothing is kept.")
     ] = None,

@@ -1,14 +1,14 @@
 """`pms account ...`: sub-accounts from the command line."""
 
 from collections.abc import Callable, Mapping
-from decimal import Decimal, InvalidOperation
 
+from pms.commands import inputs
 from pms.commands.opened import opened_ledger
 from pms.ledger.api import Actor, NewAccount
 from pms.ledger.errors import AccountNotFoundError
 from pms.ledger.ledger import LedgerService
 from pms.model.account import AccountStatus, LiquidationMode, SubAccount
-from pms.model.money import Money, plain
+from pms.model.money import plain
 from pms.settings import SettingsError
 
 Say = Callable[[str], None]
@@ -21,14 +21,14 @@ async def create(
     overrides: Overrides, name: str, owner: str | None, balance: str, mode: str, say: Say
 ) -> int:
     """Create a sub-account with an opening deposit from the house."""
-    amount = _amount(balance, allow_zero=True)
+    named, amount = inputs.account_name(name), inputs.opening_balance(balance)
     if mode not in LiquidationMode.__members__:
         raise SettingsError(f"--mode: must be one of {', '.join(LiquidationMode)}, was {mode!r}")
-    async with opened_ledger(overrides, say, writing=True) as ledger:
+    async with opened_ledger(overrides, say, writing=True, create=True) as ledger:
         user = await ledger.directory.user_named(owner) if owner else None
         if owner and user is None:
             raise SettingsError(f"--owner: no user is named {owner!r}; create it with `pms user create`")
-        new = NewAccount(name, user.id if user else None, amount, liquidation_mode=LiquidationMode(mode))
+        new = NewAccount(named, user.id if user else None, amount, liquidation_mode=LiquidationMode(mode))
         account = await ledger.create_account(new, ACTOR)
         say(f"{account.id}  {account.name}  {plain(account.balance)} USDT")
     return 0
@@ -44,18 +44,20 @@ async def show(overrides: Overrides, say: Say) -> int:
 
 async def deposit(overrides: Overrides, account: str, amount: str, say: Say) -> int:
     """Move money from the house to an account."""
+    moved = inputs.amount(amount)
     async with opened_ledger(overrides, say, writing=True) as ledger:
         found = _find(ledger, account)
-        changed = await ledger.deposit(found.id, _amount(amount), ACTOR)
+        changed = await ledger.deposit(found.id, moved, ACTOR)
         say(f"{changed.name}: {plain(changed.balance)} USDT")
     return 0
 
 
 async def withdraw(overrides: Overrides, account: str, amount: str, say: Say) -> int:
     """Move money from an account to the house."""
+    moved = inputs.amount(amount)
     async with opened_ledger(overrides, say, writing=True) as ledger:
         found = _find(ledger, account)
-        changed = await ledger.withdraw(found.id, _amount(amount), ACTOR)
+        changed = await ledger.withdraw(found.id, moved, ACTOR)
         say(f"{changed.name}: {plain(changed.balance)} USDT")
     return 0
 
@@ -76,13 +78,3 @@ def _find(ledger: LedgerService, wanted: str) -> SubAccount:
         what = "no sub-account has" if not found else f"{len(found)} sub-accounts have"
         raise AccountNotFoundError(f"{what} the id or name {wanted!r}; see `pms account list`")
     return found[0]
-
-
-def _amount(text: str, *, allow_zero: bool = False) -> Money:
-    try:
-        amount = Decimal(text)
-    except InvalidOperation:
-        amount = Decimal("NaN")
-    if not amount.is_finite() or amount < 0 or (amount == 0 and not allow_zero):
-        raise SettingsError(f"the amount must be a positive number of USDT, was {text!r}")
-    return Money(amount)

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pms.data_folder import DataFolder
 from pms.engine import database_url
 from pms.lease import LeaseKeeper
+from pms.ledger.databases import require_database
 from pms.ledger.ledger import LedgerService, open_ledger
 from pms.model.ids import ExchangeAccountId
 from pms.risk.formulas import static_liquidation_price_decimal
@@ -15,19 +16,23 @@ from pms.settings import Settings, load_settings
 
 @asynccontextmanager
 async def opened_ledger(
-    overrides: Mapping[str, object], say: Callable[[str], None], *, writing: bool
+    overrides: Mapping[str, object], say: Callable[[str], None], *, writing: bool, create: bool = False
 ) -> AsyncIterator[LedgerService]:
     """Open the ledger; with `writing`, hold the data folder and the lease for the time of the command.
 
-    Raises DataFolderError when an engine runs on the folder: then use the dashboard or the API.
+    Raises DataFolderError when an engine runs on the folder: then use the dashboard or the API; and, without
+    `create`, DatabaseUnavailableError when there is no ledger, so a mistyped folder leaves nothing behind.
     """
     settings: Settings = load_settings(overrides)
+    url = database_url(settings)
+    if not create:
+        require_database(url)
     clock, ids = SystemClock(), SystemIds()
     async with AsyncExitStack() as stack:
         if writing or not settings.data_dir.exists():
             stack.callback(DataFolder.open(settings.data_dir).close)
         ledger = await open_ledger(
-            database_url(settings),
+            url,
             ExchangeAccountId(settings.exchange_account),
             clock,
             ids,

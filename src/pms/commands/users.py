@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
+from pms.commands import inputs
 from pms.commands.opened import opened_ledger
 from pms.gateway.passwords import hash_password, random_password
 from pms.gateway.ports import Role, User, UserStatus
@@ -15,11 +16,12 @@ Overrides = Mapping[str, object]
 
 async def create(overrides: Overrides, username: str, password: str | None, admin: bool, say: Say) -> int:
     """Create an approved user."""
-    chosen = password or random_password(SystemIds())
-    async with opened_ledger(overrides, say, writing=False) as ledger:
+    named = inputs.username(username)
+    chosen = inputs.password(password) or random_password(SystemIds())
+    async with opened_ledger(overrides, say, writing=False, create=True) as ledger:
         user = User(
             id=UserId(SystemIds().uuid()),
-            username=username,
+            username=named,
             password_hash=await hash_password(chosen),
             role=Role.ADMIN if admin else Role.USER,
             status=UserStatus.APPROVED,
@@ -42,7 +44,7 @@ async def show(overrides: Overrides, say: Say) -> int:
 
 async def set_password(overrides: Overrides, username: str, password: str | None, say: Say) -> int:
     """Set a password; a session that is open stays open until it expires."""
-    chosen = password or random_password(SystemIds())
+    chosen = inputs.password(password) or random_password(SystemIds())
     async with opened_ledger(overrides, say, writing=False) as ledger:
         user = await ledger.directory.user_named(username)
         if user is None:

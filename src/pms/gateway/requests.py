@@ -45,6 +45,7 @@ def _leverage(value: Number) -> Number:
     return value
 
 
+Username = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_username)]
 SymbolText = Annotated[str, Field(min_length=1, max_length=SYMBOL_CHARACTERS_MAX), AfterValidator(_symbol)]
 AccountName = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_name)]
 Side = Annotated[PositionSide, BeforeValidator(_upper)]
@@ -66,7 +67,7 @@ class LoginBody(Body):
 
 
 class RegisterBody(Body):
-    username: Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_username)]
+    username: Username
     password: str = Field(min_length=1, max_length=256)
 
 

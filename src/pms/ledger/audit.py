@@ -19,7 +19,7 @@ from pms.ledger.audit_positions import (
     check_shapes,
 )
 from pms.ledger.audit_tables import AuditTables, Check, read_tables
-from pms.ledger.databases import database_file_exists, is_sqlite, open_store, sqlite_path
+from pms.ledger.databases import open_store, require_database
 from pms.ledger.errors import DatabaseUnavailableError
 from pms.ledger.migrate import schema_version
 from pms.model.money import CONTEXT
@@ -77,8 +77,7 @@ class AuditReport:
 
 async def audit(url: str, *, exchange: ExchangeFigures | None = None) -> AuditReport:
     """Check a database. Raises DatabaseUnavailableError when there is none, DatabaseTooNewError."""
-    if is_sqlite(url) and not database_file_exists(url):
-        raise DatabaseUnavailableError(f"there is no database at {sqlite_path(url)}; start the engine once")
+    require_database(url)
     store = await open_store(url, read_only=True)
     try:
         if await schema_version(store) is None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from pms.ledger.errors import DatabaseUnavailableError
 from pms.ledger.store import Store
 
 
@@ -22,6 +23,12 @@ async def open_store(url: str, *, read_only: bool = False) -> Store:
 def database_file_exists(url: str) -> bool:
     """True when the file of a SQLite URL is there."""
     return Path(sqlite_path(url)).is_file()
+
+
+def require_database(url: str) -> None:
+    """Raise DatabaseUnavailableError when a SQLite URL names no file; a server says so by itself."""
+    if is_sqlite(url) and not database_file_exists(url):
+        raise DatabaseUnavailableError(f"there is no database at {sqlite_path(url)}; start the engine once")
 
 
 def is_sqlite(url: str) -> bool:

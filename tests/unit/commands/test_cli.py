@@ -139,7 +139,51 @@ def test_users_are_made_listed_and_never_doubled(tmp_path: Path) -> None:
     assert "password" in pms("user", "passwd", "eve", *where).output
 
 
-@pytest.mark.parametrize("amount", ["0", "-5", "NaN", "Infinity", "ten", ""])
+@pytest.mark.parametrize("name", ["", "a\tb", "<b>", "x" * 65])
+def test_a_user_that_could_never_log_in_is_not_made(name: str, tmp_path: Path) -> None:
+    result = pms("user", "create", name, "--data-dir", str(tmp_path / "data"))
+    assert result.exit_code == EXIT_USAGE
+    assert "user name" in one_line(result)
+    assert not (tmp_path / "data").exists()
+
+
+def test_an_empty_password_is_not_taken_for_none_given(tmp_path: Path) -> None:
+    where = ("--data-dir", str(tmp_path / "data"))
+    result = pms("user", "create", "eve", "--password-stdin", *where, stdin="\n")
+    assert result.exit_code == EXIT_USAGE
+    assert "empty" in one_line(result)
+
+
+def test_an_account_name_is_held_to_the_bounds_of_the_api(tmp_path: Path) -> None:
+    result = pms("account", "create", "a\n<b>", "--data-dir", str(tmp_path / "data"))
+    assert result.exit_code == EXIT_USAGE
+    assert "account name" in one_line(result)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("user", "list"),
+        ("user", "passwd", "eve"),
+        ("account", "list"),
+        ("account", "deposit", "Alice", "5"),
+        ("account", "freeze", "Alice"),
+    ],
+)
+def test_a_mistyped_folder_is_named_and_not_made(command: tuple[str, ...], tmp_path: Path) -> None:
+    result = pms(*command, "--data-dir", str(tmp_path / "typo"))
+    assert result.exit_code == EXIT_RESOURCE
+    assert "no database" in one_line(result)
+    assert not (tmp_path / "typo").exists()
+
+
+def test_a_port_beyond_the_range_is_refused_by_the_simulator() -> None:
+    assert pms("simulate", "--port", "70000").exit_code == EXIT_USAGE
+
+
+@pytest.mark.parametrize(
+    "amount", ["0", "-5", "NaN", "Infinity", "ten", "", "1e400", "1_000", "\u0661\u0662"]
+)
 def test_amounts_must_be_positive_numbers(amount: str, tmp_path: Path) -> None:
     where = ("--data-dir", str(tmp_path / "data"))
     assert pms("account", "create", "Alice", *where).exit_code == 0

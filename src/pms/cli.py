@@ -281,6 +281,8 @@ def exit_code(error: PmsError) -> int:
 
 def main() -> None:
     """Entry point of the `pms` script."""
+    # The ledger holds password hashes; the folder it is given may be open to others, so its files are not.
+    os.umask(0o077)
     app()
 
 

@@ -3,6 +3,7 @@
 import re
 import socket
 import sqlite3
+import stat
 import time
 from contextlib import closing
 from pathlib import Path
@@ -75,8 +76,11 @@ TAMPERINGS = {
 
 async def test_headless_seconds_then_an_audit_that_finds_every_altered_row(tmp_path: Path) -> None:
     data = tmp_path / "data"
+    data.mkdir(mode=0o755)
     code, output = await run_pms("up", "--demo", "--seconds", "1", "--port", "0", "--data-dir", str(data))
     assert code == 0, output
+    open_to_others = [file.name for file in data.iterdir() if stat.S_IMODE(file.stat().st_mode) & 0o077]
+    assert not open_to_others, "files of an open folder are still their owner's alone"
     code, output = await run_pms("audit", "--data-dir", str(data))
     assert code == 0, output
     assert "the books are clean" in output

@@ -18,6 +18,9 @@ COALESCED_KEYS_MAX = 20_000
 SOCKETS_PER_USER_MAX = 20
 """Authenticated sockets of one user; the newest is refused with 4429."""
 
+SOCKET_MESSAGES_MAX = 600
+"""Messages from one socket within 60 s; beyond it close 4429."""
+
 SOCKETS_MAX = 2_000
 """All sockets; the newest is refused with 1013."""
 

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from pms.gateway import bounds
 from pms.gateway.auth import Principal
 from pms.gateway.frames import Frame
+from pms.gateway.rate_limit import WINDOW_SECONDS
 from pms.gateway.send_queue import SendQueue
 from pms.model.clock import Clock
 from pms.model.ids import SubAccountId
@@ -35,6 +37,8 @@ class Session:
     early_watch: dict[str, object] | None = None
     close_code: int | None = None
     close_reason: str = ""
+    _window_started: float = float("-inf")
+    _received: int = 0
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _end: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -45,6 +49,20 @@ class Session:
     def put_latest(self, key: str, frame: Frame) -> None:
         self.queue.put_latest(key, frame)
         self._after_put()
+
+    def count_received(self) -> bool:
+        """Count one message of the peer; beyond the bound of a window the session ends and False is returned.
+
+        A subscription answers with a snapshot: a peer that floods would take the loop from everybody else.
+        """
+        now = self.clock.monotonic()
+        if now - self._window_started >= WINDOW_SECONDS:
+            self._window_started, self._received = now, 0
+        self._received += 1
+        if self._received <= bounds.SOCKET_MESSAGES_MAX:
+            return True
+        self.end(4429, f"more than {bounds.SOCKET_MESSAGES_MAX} messages in {WINDOW_SECONDS} s")
+        return False
 
     def end(self, code: int, reason: str) -> None:
         """Ask for the end of the session; what waits in the queue is not sent any more. Idempotent."""

@@ -232,6 +232,8 @@ class BrowserSockets:
                 return
             if incoming["type"] != "websocket.receive":
                 return
+            if not session.count_received():
+                return
             text = incoming.get("text")
             if text is None:
                 continue

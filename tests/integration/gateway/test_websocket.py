@@ -300,6 +300,18 @@ async def test_sockets_of_one_user_are_capped(
         await subscribe(world, one, "alice-1")
 
 
+async def test_a_socket_that_floods_is_closed_and_others_go_on(
+    world: World, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounds, "SOCKET_MESSAGES_MAX", 5)
+    async with http.ws_connect("/ws") as calm, http.ws_connect("/ws") as flooding:
+        await subscribe(world, calm, "alice-1")
+        for text in ("not json", "[]", '{"type": "ping"}', "{}", '{"type": "nothing"}', "{}"):
+            await flooding.send_str(text)
+        assert await closing_code(flooding) == 4429
+        await subscribe(world, calm, "alice-1")
+
+
 async def test_origins_beside_our_own_must_be_listed() -> None:
     settings = GatewaySettings(SECRET, port=0, allowed_origins=("http://desk.example",))
     async with World(settings) as world, aiohttp.ClientSession(world.server.url) as http:

@@ -6,7 +6,8 @@ LedgerError
 │   ├── AdoptionRefusedError      an existing database breaks a rule that adoption needs
 │   ├── DatabaseUnavailableError  the database cannot be reached or opened
 │   ├── DatabaseFullError         a write did not fit, or the file is read-only; nothing was changed
-│   └── ExternalWriteError        a row is not as the book says; somebody else wrote it
+│   ├── ExternalWriteError        a row is not as the book says; somebody else wrote it
+│   └── UnfitValueError           the database cannot hold a value of the operation
 ├── CommitUnknownError            the outcome of a COMMIT could not be read again
 ├── DuplicateKeyError             a unique key exists already
 ├── LeaseError
@@ -53,6 +54,10 @@ class DatabaseFullError(DatabaseError):
 
 class ExternalWriteError(DatabaseError):
     """A conditional update met a row that is not as the book says."""
+
+
+class UnfitValueError(DatabaseError):
+    """A value does not fit into its column (a NUL byte in a text, say); nothing was changed."""
 
 
 class CommitUnknownError(LedgerError):

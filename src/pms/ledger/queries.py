@@ -103,7 +103,7 @@ class Queries:
         sql = f"SELECT * FROM trade_executions WHERE {where}"  # noqa: S608 -- constants
         sql += " ORDER BY timestamp DESC, id DESC LIMIT ? OFFSET ?"
         rows = await self._store.fetch(sql, *values, filter.limit, filter.offset)
-        trades = tuple(_trade(row) for row in rows)
+        trades = tuple(read_trade(row) for row in rows)
         wanted = list(dict.fromkeys(trade.position_id for trade in trades if trade.position_id is not None))
         return HistoryPage(trades, await self._positions(wanted), int(str(counted[0]["n"])))
 
@@ -162,7 +162,7 @@ class Queries:
             " ORDER BY sequence LIMIT ?"
         )
         rows = await self._store.fetch(sql, self._ours, sub_account_id, sequence, EVENTS_PAGE_MAX)
-        return [_event(row) for row in rows]
+        return [read_event(row) for row in rows]
 
     # --- idempotency keys -----------------------------------------------------------------------------------
     async def begin_idempotent(self, key: str, fingerprint: str, now_ms: int) -> StoredResult | None:
@@ -230,7 +230,8 @@ class Queries:
         return encode(Kind.TIME, moment_ms, sqlite=self._store.dialect == "sqlite")
 
 
-def _trade(row: Row) -> TradeRow:
+def read_trade(row: Row) -> TradeRow:
+    """Return an execution from its `trade_executions` row."""
     reader = Reader("trade_executions", row)
     position = reader.text_or_none("position_id")
     exchange_id = reader.text_or_none("exchange_order_id")
@@ -288,7 +289,8 @@ def _action(row: Row) -> ActionRow:
     )
 
 
-def _event(row: Row) -> DurableEvent:
+def read_event(row: Row) -> DurableEvent:
+    """Return a durable event from its outbox row."""
     import orjson  # late: only a resuming reader needs it
 
     reader = Reader("pms_outbox", row)

@@ -52,8 +52,9 @@ class Store(Protocol):
     async def commit(self, guard: FenceGuard, group: Sequence[Batch]) -> None:
         """Apply a group in one transaction, after checking the fence.
 
-        Raises FenceLostError, ExternalWriteError (a row count differs), DuplicateKeyError, DatabaseFullError:
-        nothing was changed. Raises CommitUnknownError when the outcome of the COMMIT itself was lost.
+        Raises FenceLostError, ExternalWriteError (a row count differs), DuplicateKeyError, UnfitValueError,
+        DatabaseFullError: nothing was changed. Raises CommitUnknownError when the outcome of the COMMIT
+        itself was lost.
         """
         ...
 

@@ -14,13 +14,24 @@ from pms.ledger.errors import (
     DuplicateKeyError,
     ExternalWriteError,
     FenceLostError,
+    UnfitValueError,
 )
 from pms.ledger.rendering import DatabaseValue, Row
 from pms.ledger.statements import Batch, Dialect, placeholders
 from pms.ledger.store import FENCE_SQL, FenceGuard, Statement
 
 STATEMENT_SECONDS_MAX = 15.0
-_LOST = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError, TimeoutError)
+_LOST = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a backend killed in the middle of a statement leaves its client confused
+    OSError,
+    TimeoutError,
+)
+# A server that stops, starts or has no room: the same request may succeed later.
+_AWAY = (*_LOST, asyncpg.OperatorInterventionError, asyncpg.InsufficientResourcesError)
+# asyncpg refuses some values itself, before they reach the server.
+_UNFIT = (asyncpg.DataError, UnicodeError, OverflowError)
 
 
 _Work = Callable[["asyncpg.Connection[asyncpg.Record]"], Awaitable[list[list[Row]]]]
@@ -46,7 +57,9 @@ class PostgresStore:
     def __init__(self, url: str, read_only: bool) -> None:
         self._url = url
         self._read_only = read_only
+        self._closed = False
         self._lock = asyncio.Lock()
+        self._pool_lock = asyncio.Lock()
         self._writer: asyncpg.Connection[asyncpg.Record] | None = None
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
 
@@ -57,47 +70,75 @@ class PostgresStore:
         return store
 
     async def reconnect(self) -> None:
-        await self.close()
+        async with self._lock:
+            await self._disconnect()
+            if not self._read_only:
+                await self._writing()
+        await self._reading()
+
+    async def _writing(self) -> "asyncpg.Connection[asyncpg.Record]":
+        """Return the writing connection, made anew when the last one was lost."""
+        self._require_open()
+        if self._read_only:
+            raise DatabaseUnavailableError("PostgreSQL was opened for reading only")
+        if self._writer is None or self._writer.is_closed():
+            try:
+                self._writer = await asyncpg.connect(
+                    self._url,
+                    server_settings=self._server_settings(),
+                    command_timeout=STATEMENT_SECONDS_MAX,
+                    timeout=10,
+                )
+            except (*_LOST, asyncpg.PostgresError) as error:
+                raise DatabaseUnavailableError(f"cannot reach PostgreSQL: {error}") from error
+        return self._writer
+
+    async def _reading(self) -> "asyncpg.Pool[asyncpg.Record]":
+        """Return the pool of reading connections; it replaces lost ones by itself."""
+        self._require_open()
+        async with self._pool_lock:
+            if self._pool is None:
+                try:
+                    self._pool = await asyncpg.create_pool(
+                        self._url,
+                        server_settings=self._server_settings(),
+                        command_timeout=60,
+                        min_size=1,
+                        max_size=4,
+                        timeout=10,
+                    )
+                except (*_LOST, asyncpg.PostgresError) as error:
+                    raise DatabaseUnavailableError(f"cannot reach PostgreSQL: {error}") from error
+            return self._pool
+
+    def _server_settings(self) -> dict[str, str]:
         settings = {"timezone": "UTC"}  # ledger spec 1.1 rule 3
         if self._read_only:
             settings["default_transaction_read_only"] = "on"
-        try:
-            if not self._read_only:
-                self._writer = await asyncpg.connect(
-                    self._url, server_settings=settings, command_timeout=STATEMENT_SECONDS_MAX, timeout=10
-                )
-            self._pool = await asyncpg.create_pool(
-                self._url,
-                server_settings=settings,
-                command_timeout=60,
-                min_size=1,
-                max_size=4,
-                timeout=10,
-            )
-        except (*_LOST, asyncpg.PostgresError) as error:
-            await self.close()
-            raise DatabaseUnavailableError(f"cannot reach PostgreSQL: {error}") from error
+        return settings
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise DatabaseUnavailableError("the connection to PostgreSQL is closed")
 
     async def fetch(self, sql: str, *values: DatabaseValue) -> list[Row]:
-        if self._pool is None:
-            raise DatabaseUnavailableError("the connection to PostgreSQL is closed")
+        pool = await self._reading()
         try:
             connection: PoolConnectionProxy[asyncpg.Record]
-            async with self._pool.acquire() as connection:
+            async with pool.acquire() as connection:
                 return [
                     dict(record)
                     for record in await connection.fetch(placeholders(self.dialect, sql), *values)
                 ]
-        except _LOST as error:
+        except _AWAY as error:
             raise DatabaseUnavailableError(f"PostgreSQL does not answer: {error}") from error
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator["_PostgresSnapshot"]:
-        if self._pool is None:
-            raise DatabaseUnavailableError("the connection to PostgreSQL is closed")
+        pool = await self._reading()
         connection: PoolConnectionProxy[asyncpg.Record]
         async with (
-            self._pool.acquire() as connection,
+            pool.acquire() as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             yield _PostgresSnapshot(connection)
@@ -140,9 +181,7 @@ class PostgresStore:
             await self._whole(self._transaction(work))
 
     async def _transaction(self, work: _Work) -> list[list[Row]]:
-        connection = self._writer
-        if connection is None:
-            raise DatabaseUnavailableError("the connection to PostgreSQL is closed")
+        connection = await self._writing()
         transaction = connection.transaction()
         try:
             await transaction.start()
@@ -156,11 +195,17 @@ class PostgresStore:
             raise DuplicateKeyError(str(error.constraint_name)) from error
         except asyncpg.IntegrityConstraintViolationError as error:
             raise DuplicateKeyError(str(error)) from error
-        except (*_LOST, asyncpg.PostgresError) as error:
+        except _UNFIT as error:
+            raise UnfitValueError(f"PostgreSQL cannot hold a value, nothing was changed: {error}") from error
+        except _LOST as error:
+            # COMMIT was never sent, so the server rolls back; the connection's state is not known any more.
+            connection.terminate()
+            raise DatabaseUnavailableError(f"PostgreSQL was lost, nothing was changed: {error!r}") from error
+        except asyncpg.PostgresError as error:
             raise DatabaseFullError(f"PostgreSQL refused a write, nothing was changed: {error}") from error
         try:
             await transaction.commit()
-        except _LOST as error:
+        except _AWAY as error:
             raise CommitUnknownError(f"the answer to COMMIT was lost: {error}") from error
         except asyncpg.PostgresError as error:
             raise DatabaseFullError(f"PostgreSQL refused the COMMIT, nothing was changed: {error}") from error
@@ -177,6 +222,10 @@ class PostgresStore:
             raise
 
     async def close(self) -> None:
+        self._closed = True
+        await self._disconnect()
+
+    async def _disconnect(self) -> None:
         writer, self._writer = self._writer, None
         pool, self._pool = self._pool, None
         if writer is not None and not writer.is_closed():

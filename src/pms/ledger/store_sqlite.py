@@ -13,6 +13,7 @@ from pms.ledger.errors import (
     DuplicateKeyError,
     ExternalWriteError,
     FenceLostError,
+    UnfitValueError,
 )
 from pms.ledger.rendering import DatabaseValue, Row
 from pms.ledger.statements import Batch, Dialect
@@ -108,6 +109,11 @@ class SqliteStore:
         except sqlite3.IntegrityError as error:
             _roll_back(connection)
             raise DuplicateKeyError(str(error)) from error
+        except (UnicodeError, OverflowError) as error:
+            _roll_back(connection)
+            raise UnfitValueError(
+                f"{self._path} cannot hold a value, nothing was changed: {error}"
+            ) from error
         except sqlite3.Error as error:
             _roll_back(connection)
             raise DatabaseFullError(f"{self._path} refused a write, nothing was changed: {error}") from error

@@ -24,8 +24,10 @@ from pms.ledger.errors import (
     LedgerBusyError,
     LedgerClosedError,
     LedgerError,
+    UnfitValueError,
 )
 from pms.ledger.load import Loaded, load_book, read_order
+from pms.ledger.missed import missed_changes
 from pms.ledger.plan import Plan, Settings
 from pms.ledger.rendering import chain_hash
 from pms.ledger.rows import RowWrite, chain_entries, merge_writes
@@ -39,6 +41,7 @@ from pms.model.money import CONTEXT
 QUEUE_MAX = 10_000
 GROUP_MAX = 64
 _RESOLVE_TRIES_MAX = 6
+_BARRIER = "UPDATE pms_leases SET fence = fence WHERE exchange_account_id = ? AND role = 'engine'"
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
@@ -133,10 +136,17 @@ class Writer:
         return await item.future
 
     async def reload(self) -> Loaded:
-        """Read the book again from the database, as after a lease or an external write."""
-        loaded = await load_book(self._store, self._settings.exchange_account_id)
+        """Read the book again from the database, as after a lease or an external write.
+
+        Listeners are told what it brought: it may hold commits that nobody has heard of.
+        """
+        ours = self._settings.exchange_account_id
+        loaded = await load_book(self._store, ours)
+        missed = await missed_changes(self._store, ours, self.book, loaded.book) if self._listeners else None
         self.book = loaded.book
         self._stale = False
+        if missed is not None:
+            self._publish(missed)
         return loaded
 
     async def close(self) -> None:
@@ -180,6 +190,10 @@ class Writer:
             if writes:
                 await self._write(layer, writes)
         except (ExternalWriteError, DuplicateKeyError) as error:
+            self._stale = True
+            await self._retry(planned, error)
+            return
+        except UnfitValueError as error:
             await self._retry(planned, error)
             return
         except LedgerError as error:
@@ -248,8 +262,10 @@ class Writer:
         for attempt in range(_RESOLVE_TRIES_MAX):
             try:
                 await self._store.reconnect()
+                # The old connection's transaction may still be at work: it holds the lease row until its end.
+                await self._store.write([(_BARRIER, (self._settings.exchange_account_id,))])
                 rows = await self._store.fetch(sql, self._settings.exchange_account_id, link)
-            except DatabaseError as error:
+            except (DatabaseError, CommitUnknownError) as error:
                 _log.warning("the outcome of commit %d is not known yet: %s", link, error)
                 await self._clock.sleep(0.1 * 2**attempt)
                 continue
@@ -260,9 +276,9 @@ class Writer:
         )
 
     async def _retry(self, planned: Sequence[tuple[_Pending, Committed]], error: LedgerError) -> None:
-        """A row was not as the book says: read the book again and run the operations one by one, once."""
-        _log.warning("a commit group met foreign rows and is retried one by one: %s", error)
-        self._stale = True
+        """One operation met a row that is not as the book says, or a value that does not fit: run them one by
+        one, once, so that only its caller fails."""
+        _log.warning("a commit group failed and is retried one by one: %s", error)
         for item, _ in planned:
             if item.retried:
                 item.fail(error)

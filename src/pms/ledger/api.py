@@ -312,10 +312,11 @@ class Ledger(Protocol):
         """Write a durable event that no money movement carries (`full_liquidation`, ...)."""
         ...
 
-    async def adopt_wallet(self, wallet_balance: Money, epoch: str) -> None:
+    async def adopt_wallet(self, wallet_balance: Money, epoch: str, as_of_ms: int | None = None) -> None:
         """Record the real account's wallet as house capital, once for each epoch; a later difference between
         the wallet and the ledger's expectation is a house line OPENING_DIFFERENCE above 1e-6, never
-        absorbed."""
+        absorbed. Executions before `as_of_ms` (the exchange's clock; now if not given) are in that wallet;
+        orders of an earlier epoch end."""
         ...
 
     async def update_liquidation_prices(self, prices: Mapping[PositionId, Price]) -> None:

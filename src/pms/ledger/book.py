@@ -148,6 +148,7 @@ class Book:
         self.epoch: str = base.epoch if base else ""
         self.event_epoch: str = base.event_epoch if base else ""
         self.registered_at_ms: int = base.registered_at_ms if base else 0
+        self.adopted_at_ms: int = base.adopted_at_ms if base else 0
         self.wallet_adopted: Decimal | None = base.wallet_adopted if base else None
         self.link: int = base.link if base else 0
         self.link_hash: str = base.link_hash if base else ""
@@ -173,6 +174,7 @@ class Book:
         self.ended.merge()
         self.event_sequence.merge()
         base.epoch, base.wallet_adopted = self.epoch, self.wallet_adopted
+        base.adopted_at_ms = self.adopted_at_ms
         base.event_epoch, base.registered_at_ms = self.event_epoch, self.registered_at_ms
         base.link, base.link_hash = self.link, self.link_hash
 

@@ -223,7 +223,7 @@ class LedgerService:
         return None if self._book.wallet_adopted is None else self._book.epoch
 
     def adopted_at_ms(self) -> int:
-        return self._book.registered_at_ms
+        return self._book.adopted_at_ms or self._book.registered_at_ms
 
     def fill_symbols(self) -> Sequence[Symbol]:
         return sorted(self._book.mirror.flat())
@@ -360,8 +360,11 @@ class LedgerService:
 
         return (await self._writer.submit(run))[0]
 
-    async def adopt_wallet(self, wallet_balance: Money, epoch: str) -> None:
-        await self._writer.submit(lambda plan, _: house.adopt_wallet(plan, wallet_balance, epoch))
+    async def adopt_wallet(self, wallet_balance: Money, epoch: str, as_of_ms: int | None = None) -> None:
+        def run(plan: Plan, _: Known) -> None:
+            house.adopt_wallet(plan, wallet_balance, epoch, plan.now_ms if as_of_ms is None else as_of_ms)
+
+        await self._writer.submit(run)
 
     async def update_liquidation_prices(self, prices: Mapping[PositionId, Price]) -> None:
         await self._writer.submit(lambda plan, _: house.update_liquidation_prices(plan, prices))

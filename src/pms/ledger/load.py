@@ -211,6 +211,8 @@ async def _load_identity(store: Store, ours: ExchangeAccountId, loaded: Loaded) 
         loaded.book.event_epoch = reader.text("event_epoch")
         loaded.book.registered_at_ms = reader.number("created_at")
         loaded.book.wallet_adopted = reader.exact_or_none("wallet_adopted")
+        # After its registration the row changes at an adoption only, and then holds the adoption's time.
+        loaded.book.adopted_at_ms = reader.number("updated_at")
     sql = "SELECT link, hash FROM pms_commit_links WHERE exchange_account_id = ? ORDER BY link DESC LIMIT 1"
     for row in await store.fetch(sql, ours):
         loaded.book.link = int(str(row["link"]))

@@ -383,6 +383,10 @@ class Plan:
             },
         )
 
+    def touch_account(self, account_id: SubAccountId) -> None:
+        """Name an account in the result although none of its rows changed."""
+        self.book.accounts.set(account_id, self.book.accounts.get(account_id))
+
     def touch_symbol(self, symbol: Symbol) -> None:
         self._symbols[symbol] = None
 

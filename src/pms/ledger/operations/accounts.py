@@ -229,6 +229,7 @@ def set_rules(plan: Plan, account_id: SubAccountId | None, rules: RiskRules, act
         row_id = record.row_id
         plan.update("risk_rules", (row_id,), columns)
     plan.book.rules.set(account_id, RulesRecord(row_id, rules))
+    _touch_governed(plan, account_id)
     plan.insert_ours(
         "pms_rule_history",
         {"id": plan.uuid()},
@@ -236,6 +237,17 @@ def set_rules(plan: Plan, account_id: SubAccountId | None, rules: RiskRules, act
     )
     before = None if record is None else _rule_facts(record.rules)
     plan.action(actor, "rules.set", account_id or "global", before, _rule_facts(rules))
+
+
+def _touch_governed(plan: Plan, account_id: SubAccountId | None) -> None:
+    """Let listeners hear of the accounts that new rules govern: they keep thresholds beside cash (spec H16,
+    H18)."""
+    if account_id is not None:
+        plan.touch_account(account_id)
+        return
+    for record in list(plan.book.accounts.values()):
+        if plan.book.rules.get(record.account.id) is None:
+            plan.touch_account(record.account.id)
 
 
 def _account_facts(account: SubAccount) -> dict[str, JsonValue]:

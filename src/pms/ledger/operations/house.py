@@ -7,9 +7,11 @@ from decimal import Decimal
 from pms.ledger.api import HouseLineKind
 from pms.ledger.book import ExchangeMirror
 from pms.ledger.errors import InvalidAmountError
+from pms.ledger.operations.orders import end
 from pms.ledger.plan import Plan
 from pms.model.ids import PositionId
 from pms.model.money import ZERO, Money, Price, round_cost
+from pms.model.order import OrderState
 
 EPOCH_ENDED = "epoch ended"
 """Reference of the house lines that no execution explains: the exchange began anew."""
@@ -19,9 +21,12 @@ LIQUIDATION_PRICE_CHANGE_MIN = Decimal("1e-4")
 """Relative (spec H40): smaller moves are not worth a write."""
 
 
-def adopt_wallet(plan: Plan, wallet: Money, epoch: str) -> None:
+def adopt_wallet(plan: Plan, wallet: Money, epoch: str, as_of_ms: int) -> None:
     """Record the wallet as house capital once for each epoch; a later difference to what the ledger expects
-    becomes a line of its own kind, never part of anything else (decision 7)."""
+    becomes a line of its own kind, never part of anything else (decision 7).
+
+    Executions before `as_of_ms` (the exchange's clock) are in the wallet already; only later ones are booked.
+    """
     if not wallet.is_finite():
         raise InvalidAmountError(f"the wallet balance must be finite, was {wallet}")
     wallet = Money(round_cost(wallet))
@@ -34,11 +39,11 @@ def adopt_wallet(plan: Plan, wallet: Money, epoch: str) -> None:
     if first:
         if difference:
             _capital(plan, HouseLineKind.CAPITAL, difference, epoch)
-        book.epoch, book.wallet_adopted = epoch, wallet
+        book.epoch, book.wallet_adopted, book.adopted_at_ms = epoch, wallet, as_of_ms
         plan.update(
             "pms_exchange_accounts",
             (plan.ours,),
-            {"epoch": epoch, "wallet_adopted": wallet, "updated_at": plan.now_ms},
+            {"epoch": epoch, "wallet_adopted": wallet, "updated_at": as_of_ms},
         )
     elif abs(difference) > WALLET_TOLERANCE:
         _capital(plan, HouseLineKind.OPENING_DIFFERENCE, difference, epoch)
@@ -51,9 +56,15 @@ def _capital(plan: Plan, kind: HouseLineKind, amount: Decimal, epoch: str) -> No
 
 
 def _leave_epoch(plan: Plan) -> None:
-    """The exchange started anew: its positions are gone. Virtual ones stay; the house takes the opposite of
-    their net as NETTING_DIFFERENCE, at their own cost, so that the identities hold from the first moment of
-    the new epoch."""
+    """The exchange started anew: its orders and positions are gone. Virtual positions stay; the house takes
+    the opposite of their net as NETTING_DIFFERENCE, at their own cost, so that the identities hold from the
+    first moment of the new epoch."""
+    for record in list(plan.book.orders.values()):
+        # Nothing of the new epoch can be theirs, and nobody could ever tell their end.
+        order = replace(
+            record.order, state=OrderState.EXPIRED, reject_code="EPOCH", reject_message=EPOCH_ENDED
+        )
+        end(plan, replace(record, order=order))
     for mirror in list(plan.book.mirror.values()):
         net = plan.book.expected_net(mirror.symbol)
         if net or mirror.signed_cost:

@@ -180,6 +180,8 @@ def record_refused(
     order = record.order
     if order.state.terminal:
         return
+    if state is OrderState.NOT_EXECUTED and order.state in (OrderState.LIVE, OrderState.FINISHING):
+        return  # the exchange has confirmed it meanwhile: its absence was a query's lag, never proof
     if order.booked_quantity:
         state = OrderState.EXPIRED
     order = replace(order, state=state, reject_code=code, reject_message=message)
@@ -199,8 +201,10 @@ def record_terminal(
     if order.state.terminal and executed <= order.booked_quantity:
         return order
     executed = Quantity(max(executed, order.booked_quantity))
-    record = replace(record, order=replace(order, executed_quantity=executed), final_status=status)
-    return settle(plan, record)
+    order = replace(order, executed_quantity=executed)
+    if status is ExchangeOrderStatus.SELF_MATCH:
+        order = replace(order, reject_code=status.value)  # decision 14: the owner is told why
+    return settle(plan, replace(record, order=order, final_status=status))
 
 
 def settle(plan: Plan, record: OrderRecord) -> JournalOrder:

@@ -129,6 +129,7 @@ class Engine:
         self._ids = ids
         self._say = say
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._stopping = False
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Parts]:
@@ -146,10 +147,13 @@ class Engine:
             parts = await self._build(stack, simulator, folder)
             await self._start_tasks(stack, parts)
             await self._wait_ready(parts)
-            yield parts
-            parts.core.switches.ready = False
-            await parts.wired.sender.drain(SHUTDOWN_DEADLINE_MS / 4000)
-            await parts.core.projection.drain(SHUTDOWN_DEADLINE_MS // 8)
+            try:
+                yield parts
+            finally:
+                self._stopping = True
+                parts.core.switches.ready = False
+                await parts.wired.sender.drain(SHUTDOWN_DEADLINE_MS / 4000)
+                await parts.core.projection.drain(SHUTDOWN_DEADLINE_MS // 8)
 
     async def wait_failed(self) -> None:
         """Wait until a part fails, and raise what it raised."""
@@ -240,6 +244,7 @@ class Engine:
             parts.tasks.append(task)
 
         async def stop() -> None:
+            self._stopping = True
             for task in parts.tasks:
                 task.cancel()
             await asyncio.wait(parts.tasks, timeout=SHUTDOWN_DEADLINE_MS / 2000)
@@ -248,13 +253,17 @@ class Engine:
 
     def _task_done(self, task: asyncio.Task[None]) -> None:
         """A part never ends by itself: whatever ended it stops the whole engine, visibly."""
-        if task.cancelled() or self._failed.done():
+        if task.cancelled() and self._stopping:
             return
-        error = task.exception() or EngineError(f"the part '{task.get_name()}' ended unexpectedly")
+        # A cancellation that nobody asked for (a cancelled future inside the part) ends it all the same.
+        error = None if task.cancelled() else task.exception()
+        if error is None:
+            error = EngineError(f"the part '{task.get_name()}' ended unexpectedly")
         if isinstance(error, ExceptionGroup):
             error = first_cause(error)
         log.error("part_failed", part=task.get_name(), error=repr(error))
-        self._failed.set_exception(error)
+        if not self._stopping and not self._failed.done():
+            self._failed.set_exception(error)
 
     async def _wait_ready(self, parts: Parts) -> None:
         self._say("reconciling with the exchange")

@@ -104,7 +104,7 @@ def wire(core: Core, settings: Settings) -> Wired:
     gap_filler = GapFiller(
         ledger, exchange.account, resolver, booker.book, core.net, core.clock, settings.recv_window_ms
     )
-    sender = OrderSender(ledger, exchange.trading, core.live_orders, resolver)
+    sender = OrderSender(ledger, exchange.trading, core.live_orders, resolver, core.clock)
     trader = _trader(core, sender, resolver, FlipMode(settings.flip_mode.value))
     liquidator = Liquidator(
         ledger,
@@ -142,6 +142,8 @@ def _trader(core: Core, sender: OrderSender, resolver: DoubtResolver, flip_mode:
         core.ledger,
         core.exchange.trading,
         core.exchange.market,
+        core.exchange.account,
+        core.net,
         admission,
         OrderRunner(core.ledger, sender, core.tracker, ORDER_RESULT_DEADLINE_MS / 1000),
         core.tracker,

@@ -138,6 +138,11 @@ class Admission:
         origin = _Origin(action, "MANUAL", position_id=position_id, idempotency_key=idempotency_key)
         return self._admit(position.sub_account_id, order, origin)
 
+    def abandon(self, outcome: Admitted | Refused) -> None:
+        """Give back what an admission reserved for a caller that is gone; nothing was journaled or sent."""
+        if isinstance(outcome, Admitted):
+            self._live.release(outcome.intent.client_order_id)
+
     def validate(self, request: MarketRequest) -> Validation:
         """Ask the gate without reserving."""
         outcome = gate.assess(self._gate_input(request.sub_account_id, _market(request)))
@@ -232,7 +237,10 @@ class Admission:
         return MarkedPosition(position, None if mark is None else _exact(mark), age_ms)
 
     def _closing_taken(self, account_id: SubAccountId, request: OrderRequest) -> Decimal:
-        return self._live.closing(account_id, request.symbol, request.side.opposite)
+        side = request.side.opposite
+        taken = self._live.closing(account_id, request.symbol, side)
+        # The gate splits an entry against such orders itself; a pure close must leave them their quantity.
+        return taken + self._live.crossing(account_id, request.symbol, side) if request.reduce_only else taken
 
     def _open_order(self, order: LiveOrder) -> OpenOrder:
         price = order.price or order.mark_at_approval

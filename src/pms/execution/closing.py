@@ -1,9 +1,8 @@
 """Closing a position: by real orders as far as the exchange backs it, by the house for the rest.
-rest.
 
 Closing is always possible (decision 13): what the exchange does not back (decision 10), or refuses for the
 real account, goes to the house at the worse of touch and fresh mark. An unknown exchange state never means
-"no position".
+"no position", and a report that is late never means "not backed": the exchange is asked first.
 """
 
 from collections.abc import Awaitable, Callable
@@ -12,9 +11,11 @@ from decimal import Decimal
 
 import structlog
 
+from pms.exchange.errors import ExchangeError
+from pms.exchange.port import AccountView
 from pms.execution.admission import Admission, Admitted
 from pms.execution.api import Executed
-from pms.execution.exchange_net import Identity
+from pms.execution.exchange_net import ExchangeNet, Identity, read_net
 from pms.execution.live_orders import LiveOrder, LiveOrders
 from pms.execution.orders import OrderRunner
 from pms.execution.prices import Prices
@@ -58,6 +59,8 @@ class Closer:
         live_orders: LiveOrders,
         prices: Prices,
         identity_of: Callable[[Symbol], Identity],
+        account: AccountView,
+        exchange_net: ExchangeNet,
         cancel_order: Callable[[JournalOrder], Awaitable[object]],
     ) -> None:
         self._ledger = ledger
@@ -67,6 +70,8 @@ class Closer:
         self._live = live_orders
         self._prices = prices
         self._identity_of = identity_of
+        self._account = account
+        self._net = exchange_net
         self._cancel_order = cancel_order
 
     async def close(
@@ -89,11 +94,15 @@ class Closer:
             return Refused.because(RefusalCode.EXCHANGE_STATE_UNKNOWN)
         await self._free_capacity(position)
         done = await self._close_unbacked(position)
+        asked = False
         for _ in range(SLICES_MAX):
             if self._ledger.position(position_id) is None:
                 return done or Refused.because(RefusalCode.POSITION_CLOSED)
             result = await self._slice(position, code, action, priority, idempotency_key)
             if isinstance(result, Refused):
+                if not asked and _refused_on_the_wire(result) and await self._ask_net():
+                    asked = True  # decision 12: the position is queried, and the remainder decided again
+                    continue
                 return done if done is not None and _nothing_left(result) else result
             done = result if done is None else joined(done, result)
         return done or Refused.because(RefusalCode.BOUND_REACHED)
@@ -105,27 +114,59 @@ class Closer:
             position.sub_account_id,
             priority,
             lambda: self._admission.close(position.id, code, action, key),
+            self._admission.abandon,
         )
         result = admitted if isinstance(admitted, Refused) else await self._runner.execute(admitted)
         if isinstance(result, Refused) and result.refusals[0].code in _EXCHANGE_CANNOT:
+            if self._live.closing(position.sub_account_id, position.symbol, position.side):
+                return result  # only a remainder is too small: other orders may still close the rest
             return await self._transfer(position.id, None, HouseLineKind.DUST, action)
         return result
 
+    async def _ask_net(self) -> bool:
+        try:
+            await read_net(self._account, self._net)
+        except ExchangeError as error:
+            log.warning("real_positions_unknown", error=str(error))
+            return False
+        return True
+
     async def _close_unbacked(self, position: Position) -> Executed | None:
-        """Transfer what a persistent desync leaves without backing; nothing while anything is in flight."""
-        if any(True for _ in self._live.of_symbol(position.symbol)):
+        """Transfer what a persistent desync leaves without backing; nothing while anything is in flight.
+
+        The report that made the difference may be late (a stream that stalls), so the exchange is asked
+        before anything is given away; without an answer everything is closed by real orders.
+        """
+        symbol = position.symbol
+        if not self._desynced(symbol) or not await self._ask_net() or not self._desynced(symbol):
             return None
-        identity = self._identity_of(position.symbol)
-        if identity.balanced or identity.exchange_net is None:
+        held, net = self._ledger.position(position.id), self._net.net(symbol)
+        if held is None or net is None:
             return None
-        expected = self._ledger.expected_net(position.symbol)
-        split = netting.split_close(position.side, position.quantity, identity.exchange_net, expected)
+        virtual_net, expected = self._ledger.virtual_net(symbol), self._ledger.expected_net(symbol)
+        # What the house holds of that side is the first to be without backing: an earlier desync lies there,
+        # and must not be taken from every later close again.
+        house_first = (expected - virtual_net) * position.side.sign > 0
+        split = netting.split_close(held.side, held.quantity, net, virtual_net if house_first else expected)
         if split.virtual <= 0:
             return None
         result = await self._transfer(
             position.id, split.virtual, HouseLineKind.NETTING_DIFFERENCE, "DESYNC_CLOSE"
         )
         return result if isinstance(result, Executed) else None
+
+    def _desynced(self, symbol: Symbol) -> bool:
+        """True when the difference as it is now has persisted, and no order can explain it."""
+        if any(True for _ in self._live.of_symbol(symbol)):
+            return False
+        identity = self._identity_of(symbol)
+        judged = identity.virtual_net + identity.house_net
+        return (
+            not identity.balanced
+            and identity.exchange_net is not None
+            and identity.exchange_net == self._net.net(symbol)
+            and judged == self._ledger.expected_net(symbol)
+        )
 
     async def _transfer(
         self, position_id: PositionId, quantity: Decimal | None, kind: HouseLineKind, action: str
@@ -189,6 +230,11 @@ def joined(first: Executed, second: Executed) -> Executed:
 
 def _nothing_left(refused: Refused) -> bool:
     return refused.refusals[0].code in (RefusalCode.POSITION_CLOSED, RefusalCode.REDUCE_ONLY_REJECTED)
+
+
+def _refused_on_the_wire(refused: Refused) -> bool:
+    refusal = refused.refusals[0]
+    return refusal.code is RefusalCode.REDUCE_ONLY_REJECTED and "exchange_code" in refusal.fields
 
 
 def _resting_close(order: LiveOrder) -> bool:

@@ -8,7 +8,7 @@ changing between.
 from dataclasses import dataclass
 from decimal import Decimal
 
-from pms.exchange.port import ExchangePosition
+from pms.exchange.port import AccountView, ExchangePosition
 from pms.model.symbol import Symbol
 
 PERSISTENCE_MS = 2_000
@@ -93,6 +93,14 @@ class ExchangeNet:
         observed = (net, virtual_net, house_net)
         if state.suspect != observed:
             state.suspect, state.suspect_since_ms = observed, now_ms
-        if now_ms - state.suspect_since_ms >= PERSISTENCE_MS or state.judged is None:
+        if now_ms - state.suspect_since_ms >= PERSISTENCE_MS:
             state.judged = Identity(virtual_net, house_net, net, False, now_ms)
-        return state.judged
+        # A first look is no verdict: a fill may be booked while its position report is still on the way.
+        return state.judged or Identity(virtual_net, house_net, net, True, 0)
+
+
+async def read_net(account: AccountView, net: ExchangeNet) -> None:
+    """Ask for every real position and take the answer as of the exchange's time before the question: an
+    event of a later moment stays newer. Raises ExchangeError; then nothing changed."""
+    as_of_ms = await account.server_time_ms()
+    net.snapshot(tuple(await account.positions()), as_of_ms)

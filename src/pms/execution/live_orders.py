@@ -115,6 +115,22 @@ class LiveOrders:
             ZERO,
         )
 
+    def crossing(self, account: SubAccountId, symbol: Symbol, side: PositionSide) -> Decimal:
+        """Return Σ quantity of the account's in-flight market orders that reduce its position of that side
+        before they open anything: a close beside them would reduce the same quantity twice."""
+        closes = OrderSide.closing(side)
+        return sum(
+            (
+                order.remaining
+                for order in self.of_account(account)
+                if order.symbol == symbol
+                and order.side is closes
+                and order.type is OrderType.MARKET
+                and not order.reduce_only
+            ),
+            ZERO,
+        )
+
     def _put(self, order: LiveOrder) -> None:
         self._orders[order.client_order_id] = order
         self._by_account.setdefault(order.sub_account_id, {})[order.client_order_id] = None

@@ -12,6 +12,9 @@ from pms.model.ids import ClientOrderId
 from pms.model.order import JournalOrder, OrderState
 from pms.model.refusal import RefusalCode, Refused
 
+_IN_DOUBT = frozenset({OrderState.INTENT, OrderState.SENT, OrderState.UNKNOWN})
+_NEVER_ACCEPTED = frozenset({OrderState.REJECTED, OrderState.NOT_EXECUTED})
+
 
 class OrderRunner:
     """Sends admitted orders and follows them. Every wait has the deadline given at construction."""
@@ -56,7 +59,9 @@ class OrderRunner:
             ):
                 return _unknown(client_id)
             row = self._ledger.order(client_id) or progress.order
-            return row if row is not None else _unknown(client_id)
+            if row is None or row.state in _IN_DOUBT:
+                return _unknown(client_id)
+            return _nothing_executed(row) if row.state in _NEVER_ACCEPTED else row
         finally:
             self._tracker.forget(client_id)
 

@@ -1,6 +1,7 @@
 """The newest mark price and best quote of each symbol, kept apart, with their ages (spec H29)."""
 
 import asyncio
+import math
 from dataclasses import dataclass
 
 from pms.model.clock import Clock
@@ -27,13 +28,18 @@ class Prices:
         self._ticks = 0
         self._first: dict[Symbol, asyncio.Event] = {}
 
-    def take_mark(self, mark: MarkPrice) -> None:
+    def take_mark(self, mark: MarkPrice) -> bool:
+        """Take a mark; False for one that is no price (0 on a symbol in settlement): the last one grows
+        old instead, and nothing acts on it (H27)."""
         self._ticks += 1
+        if not 0.0 < mark.price < math.inf:
+            return False
         self._marks[mark.symbol] = mark
         if self._first:
             waiting = self._first.pop(mark.symbol, None)
             if waiting is not None:
                 waiting.set()
+        return True
 
     async def first_mark(self, symbol: Symbol, seconds_max: float) -> bool:
         """Wait for a symbol's first mark, at most that long; True when there is one.

@@ -105,8 +105,10 @@ class Publisher:
     def take_mark(self, mark: MarkPrice) -> None:
         """Take a mark price: risk first, then what people see."""
         self._ticks += 1
-        self._prices.take_mark(mark)
+        usable = self._prices.take_mark(mark)
         decisions = self._book.on_mark(mark.symbol, mark.price, mark.received_ms)
+        if not usable:
+            return
         for crossing in decisions.crossings:
             self._crossings += 1
             self._consider(crossing.account_id)

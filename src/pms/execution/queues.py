@@ -17,6 +17,8 @@ from pms.model.order import Priority
 T = TypeVar("T")
 
 _RANK = {priority: rank for rank, priority in enumerate(Priority)}
+_REFUSED_WHEN_FULL = frozenset({Priority.ALGO, Priority.ENTRY})
+"""Liquidation and closing are always taken (limits, QUEUED_COMMANDS_PER_ACCOUNT_MAX)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,8 @@ class AccountQueues:
     """The queues of all sub-accounts. Event-loop thread only."""
 
     def __init__(self, waiting_max: int) -> None:
-        """`waiting_max` bounds the turns that wait for one account; beyond it `run` raises QueueFull."""
+        """`waiting_max` bounds the turns that wait for one account; beyond it `run` raises QueueFull for
+        entries and algos."""
         self._bound = waiting_max
         self._heaps: dict[SubAccountId, list[tuple[int, int, Callable[[], None]]]] = {}
         self._arrival = 0
@@ -40,10 +43,17 @@ class AccountQueues:
         self._waiting = 0
         self._waiting_max = 0
 
-    async def run(self, account: SubAccountId, priority: Priority, step: Callable[[], T]) -> T:
+    async def run(
+        self,
+        account: SubAccountId,
+        priority: Priority,
+        step: Callable[[], T],
+        undo: Callable[[T], None] | None = None,
+    ) -> T:
         """Run `step` as a turn of the account and return its result; an exception of `step` is raised here.
 
-        Cancellation while waiting drops the turn. Raises asyncio.QueueFull when too many turns wait.
+        Cancellation while waiting drops the turn; one between the turn and its caller gives the result to
+        `undo`, so that no reservation is left to nobody. Raises asyncio.QueueFull when too many turns wait.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
@@ -60,13 +70,19 @@ class AccountQueues:
         if heap is None:
             heap = self._heaps[account] = []
             loop.call_soon(self._drain, account)
-        if len(heap) >= self._bound:
+        if len(heap) >= self._bound and priority in _REFUSED_WHEN_FULL:
             raise asyncio.QueueFull(f"{self._bound} requests already wait for sub-account {account}")
         self._arrival += 1
         heapq.heappush(heap, (_RANK[priority], self._arrival, turn))
         self._waiting += 1
         self._waiting_max = max(self._waiting_max, self._waiting)
-        return await future
+        try:
+            return await future
+        except asyncio.CancelledError:
+            done = future.done() and not future.cancelled() and future.exception() is None
+            if done and undo is not None:
+                undo(future.result())
+            raise
 
     def _drain(self, account: SubAccountId) -> None:
         heap = self._heaps[account]

@@ -18,7 +18,7 @@ from pms.ledger.errors import FenceLostError, LedgerError
 from pms.model.clock import Clock
 from pms.model.fill import ExchangeFill, FillSource
 from pms.model.ids import ClientOrderId
-from pms.model.order import JournalOrder, OrderState
+from pms.model.order import ExchangeOrderStatus, JournalOrder, OrderState
 
 log = structlog.get_logger(__name__)
 
@@ -29,6 +29,9 @@ FIRST_LOOK_SECONDS = 0.7
 """The stream usually brings the fill first; querying at once would only spend weight."""
 
 RETRY_SECONDS_MAX = 10.0
+
+FORGOTTEN_AFTER_MS = 3 * 86_400_000 + 60_000
+"""After this the exchange need not know a confirmed order that ended without a fill; a minute for clocks."""
 
 BookFill = Callable[[ExchangeFill], Awaitable[None]]
 
@@ -55,11 +58,13 @@ class DoubtResolver:
         self._book_fill = book_fill
         self._clock = clock
         self._doubts: dict[ClientOrderId, None] = {}
+        self._pursued: set[ClientOrderId] = set()
         self._wake = asyncio.Event()
         self._settled = self._absent = self._retries = 0
 
     def watch(self, client_order_id: ClientOrderId) -> None:
-        """Put an order in doubt; idempotent. Bounded by the orders that are not terminal."""
+        """Put an order in doubt; idempotent. Bounded by the orders that are not terminal. One that is pursued
+        already is looked at again afterwards."""
         self._doubts[client_order_id] = None
         self._wake.set()
 
@@ -70,8 +75,17 @@ class DoubtResolver:
                 await self._wake.wait()
                 self._wake.clear()
                 for client_order_id in tuple(self._doubts):
-                    del self._doubts[client_order_id]
-                    tasks.create_task(self._pursue(client_order_id), name=f"settle {client_order_id}")
+                    if client_order_id not in self._pursued:
+                        del self._doubts[client_order_id]
+                        self._pursued.add(client_order_id)
+                        tasks.create_task(self._alone(client_order_id), name=f"settle {client_order_id}")
+
+    async def _alone(self, client_order_id: ClientOrderId) -> None:
+        try:
+            await self._pursue(client_order_id)
+        finally:
+            self._pursued.discard(client_order_id)
+            self._wake.set()
 
     async def _pursue(self, client_order_id: ClientOrderId) -> None:
         delay_seconds = FIRST_LOOK_SECONDS
@@ -97,14 +111,18 @@ class DoubtResolver:
 
         Raises ExchangeError when the exchange cannot be asked: the order stays as it is.
         """
-        return await self.conclude(order, await self.ask(order))
+        answer = await self.ask(order)
+        await self.note(order, answer)
+        return await self.conclude(order, answer)
 
     async def ask(self, order: JournalOrder) -> OrderReport | Absent:
-        """Ask the exchange for an order and note its exchange id; books nothing. Raises ExchangeError."""
-        answer = await self._trading.query(order.symbol, order.client_order_id)
+        """Ask the exchange for an order; books nothing. Raises ExchangeError."""
+        return await self._trading.query(order.symbol, order.client_order_id)
+
+    async def note(self, order: JournalOrder, answer: OrderReport | Absent) -> None:
+        """Note the exchange's id of an answered order, so that its executions are known as its own."""
         if not isinstance(answer, Absent):
             await self._ledger.record_acknowledged(order.client_order_id, answer.order_id)
-        return answer
 
     async def conclude(self, order: JournalOrder, answer: OrderReport | Absent) -> bool:
         """Book what is missing of an answered order; True when it is terminal or known to rest.
@@ -128,10 +146,16 @@ class DoubtResolver:
         for fill in await self._account.order_fills(order.symbol, report.order_id):
             await self._book_fill(with_client_order_id(fill, order.client_order_id))
 
-    async def _prove_absence(self, order: JournalOrder) -> bool:
+    async def _prove_absence(self, asked: JournalOrder) -> bool:
+        # As the journal has it now: a late answer or an execution may have come since it was asked for.
+        order = self._ledger.order(asked.client_order_id)
+        if order is None:
+            return True
         if order.state in (OrderState.LIVE, OrderState.FINISHING):
             # The exchange has confirmed this order before; its absence now is a query lag, never proof.
-            return False
+            return await self._end_forgotten(order)
+        if order.state is not OrderState.UNKNOWN:
+            return False  # in the sender's hands: how long its request is valid is not known here
         signed_until_ms = (order.timestamp_ms or order.created_at_ms) + order.recv_window_ms + PROOF_MARGIN_MS
         if await self._account.server_time_ms() <= signed_until_ms:
             return False
@@ -144,11 +168,31 @@ class DoubtResolver:
         self._absent += 1
         return True
 
+    async def _end_forgotten(self, order: JournalOrder) -> bool:
+        """End a confirmed order that the exchange has forgotten: one that ended without a fill cannot be
+        queried three days after its creation (Binance spec 2.2)."""
+        order_id = order.exchange_order_id
+        if order_id is None or order.booked_quantity:
+            return False
+        if await self._account.server_time_ms() <= order.created_at_ms + FORGOTTEN_AFTER_MS:
+            return False
+        if any(
+            report.client_order_id == order.client_order_id for report in await self._account.open_orders()
+        ):
+            return False
+        if await self._account.order_fills(order.symbol, order_id):
+            return False
+        log.warning("order_forgotten_by_the_exchange", client_order_id=order.client_order_id)
+        await self._ledger.record_terminal(
+            order.client_order_id, ExchangeOrderStatus.EXPIRED, order.booked_quantity
+        )
+        return True
+
     async def _has_unexplained_trade(self, order: JournalOrder) -> bool:
         """Look for an execution that could be the order's: on its side, of an order that is not known
         otherwise."""
         fills = await self._account.fills_since(order.symbol, self._ledger.last_trade_id(order.symbol))
-        known = {row.exchange_order_id for row in self._ledger.open_orders()}
+        known = {row.exchange_order_id for row in self._ledger.open_orders() if row.symbol == order.symbol}
         suspects = {
             fill.order_id
             for fill in fills
@@ -160,7 +204,8 @@ class DoubtResolver:
         return False
 
     def statistics(self) -> ResolverStatistics:
-        return ResolverStatistics(len(self._doubts), self._settled, self._absent, self._retries)
+        in_doubt = len(self._pursued | self._doubts.keys())
+        return ResolverStatistics(in_doubt, self._settled, self._absent, self._retries)
 
 
 def with_client_order_id(

@@ -7,7 +7,7 @@ it.
 import asyncio
 from collections.abc import Callable, Sequence
 
-from pms.exchange.port import CancelVerdict, MarketData, Trading
+from pms.exchange.port import AccountView, CancelVerdict, MarketData, Trading
 from pms.execution.admission import Admission, Admitted
 from pms.execution.api import (
     AccountState,
@@ -20,6 +20,7 @@ from pms.execution.api import (
     Validation,
 )
 from pms.execution.closing import Closer
+from pms.execution.exchange_net import ExchangeNet
 from pms.execution.live_orders import LiveOrders
 from pms.execution.orders import OrderRunner
 from pms.execution.queues import AccountQueues
@@ -46,6 +47,8 @@ class Trader:
         ledger: Ledger,
         trading: Trading,
         market_data: MarketData,
+        account: AccountView,
+        exchange_net: ExchangeNet,
         admission: Admission,
         runner: OrderRunner,
         tracker: OrderTracker,
@@ -64,7 +67,16 @@ class Trader:
         self._queues = queues
         self._views = views
         self._closer = Closer(
-            ledger, admission, runner, queues, live_orders, views.prices, views.identity_of, self.cancel_order
+            ledger,
+            admission,
+            runner,
+            queues,
+            live_orders,
+            views.prices,
+            views.identity_of,
+            account,
+            exchange_net,
+            self.cancel_order,
         )
 
     # --- orders ---
@@ -183,7 +195,7 @@ class Trader:
         self, account: SubAccountId, priority: Priority, step: Callable[[], Admitted | Refused]
     ) -> Admitted | Refused:
         try:
-            return await self._queues.run(account, priority, step)
+            return await self._queues.run(account, priority, step, self._admission.abandon)
         except asyncio.QueueFull:
             return _too_many()
 

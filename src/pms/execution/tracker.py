@@ -13,9 +13,10 @@ from pms.model.order import JournalOrder, OrderState
 class OrderProgress:
     """What is known of one followed order. The events are set on the commit that made them true."""
 
-    __slots__ = ("acknowledged", "closed", "finished", "order", "positions", "trades")
+    __slots__ = ("acknowledged", "closed", "finished", "followers", "order", "positions", "trades")
 
     def __init__(self) -> None:
+        self.followers = 0
         self.order: JournalOrder | None = None
         self.trades: list[TradeRow] = []
         self.positions: list[Position] = []
@@ -49,12 +50,22 @@ class OrderTracker:
         self._progress: dict[ClientOrderId, OrderProgress] = {}
 
     def follow(self, client_order_id: ClientOrderId) -> OrderProgress:
-        """Start to follow an order, before its intent is journaled."""
-        progress = self._progress[client_order_id] = OrderProgress()
+        """Start to follow an order, before its intent is journaled. All who follow it share one progress: a
+        cancel must not take the end of the order from the request that waits for it."""
+        progress = self._progress.get(client_order_id)
+        if progress is None:
+            progress = self._progress[client_order_id] = OrderProgress()
+        progress.followers += 1
         return progress
 
     def forget(self, client_order_id: ClientOrderId) -> None:
-        self._progress.pop(client_order_id, None)
+        """End one `follow`; the last one ends the progress."""
+        progress = self._progress.get(client_order_id)
+        if progress is None:
+            return
+        progress.followers -= 1
+        if progress.followers == 0:
+            del self._progress[client_order_id]
 
     def on_commit(self, committed: Committed) -> None:
         """Take one commit; called synchronously after it."""

@@ -15,7 +15,7 @@ import structlog
 
 from pms.exchange.errors import ExchangeError
 from pms.exchange.port import Absent, AccountView, OrderReport, StreamGap
-from pms.execution.exchange_net import ExchangeNet
+from pms.execution.exchange_net import ExchangeNet, read_net
 from pms.execution.resolver import DoubtResolver, with_client_order_id
 from pms.ledger.api import Ledger
 from pms.ledger.errors import FenceLostError, LedgerError
@@ -32,6 +32,10 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 CONCURRENT_QUERIES = 8
+
+ASKED_TOGETHER_FROM = 40
+"""From so many orders on, one list of all open ones weighs less than a query each (Binance spec 2.2)."""
+
 RETRY_SECONDS = 1.0
 
 
@@ -93,36 +97,52 @@ class GapFiller:
         # Settling orders books single fills; the symbols' own gaps start where they started before that.
         since = {symbol: self._ledger.last_trade_id(symbol) for symbol in self._ledger.fill_symbols()}
         # First whose executions these are, then the executions in their order, then the orders' ends: booked
-        # in
-        # another order, an account's profit would be split differently between realised and open.
-        answers: list[tuple[JournalOrder, OrderReport | Absent]] = []
-
-        async def ask(order: JournalOrder) -> None:
-            answers.append((order, await self._resolver.ask(order)))
-
-        await self._each(self._orders_to_ask(first), ask)
+        # in another order, an account's profit would be split differently between realised and open.
+        answers = await self._ask_orders(self._orders_to_ask(first))
         await self._each(since.items(), self._fill_symbol)
         await self._each(answers, self._conclude)
-        positions = await self._account.positions()
-        self._net.snapshot(tuple(positions), self._clock.now_ms())
+        await read_net(self._account, self._net)
+
+    async def _ask_orders(
+        self, orders: list[JournalOrder]
+    ) -> list[tuple[JournalOrder, OrderReport | Absent]]:
+        answers: list[tuple[JournalOrder, OrderReport | Absent]] = []
+        listed: dict[ClientOrderId, OrderReport] = {}
+        if len(orders) >= ASKED_TOGETHER_FROM:
+            # A query for each could weigh more than a minute allows: the gap would start over for ever.
+            listed = {report.client_order_id: report for report in await self._account.open_orders()}
+
+        async def ask(order: JournalOrder) -> None:
+            report = listed.get(order.client_order_id)
+            answer = await self._resolver.ask(order) if report is None else report
+            await self._resolver.note(order, answer)
+            answers.append((order, answer))
+
+        await self._each(orders, ask)
+        return answers
 
     async def _adopt(self) -> None:
         """Adopt the real account once for each epoch of the exchange (decision 7)."""
-        epoch = await self._account.epoch()
-        if self._ledger.adopted_epoch() == epoch:
+        epoch, adopted = await self._account.epoch(), self._ledger.adopted_epoch()
+        if adopted == epoch:
             return
-        if self._ledger.adopted_epoch() is None:
-            await self._require_known_positions()
+        # Before positions and wallet are read: what executes meanwhile is booked, so that no position is left
+        # without an owner. What came before, since the first start even, is in the wallet already.
+        as_of_ms = await self._account.server_time_ms()
+        await self._require_known_positions(anew=adopted is not None)
         wallet = await self._account.wallet()
-        await self._ledger.adopt_wallet(wallet.wallet_balance, epoch)
+        await self._ledger.adopt_wallet(wallet.wallet_balance, epoch, as_of_ms)
 
-    async def _require_known_positions(self) -> None:
+    async def _require_known_positions(self, *, anew: bool) -> None:
         """Refuse an account whose positions the ledger cannot explain: they would belong to nobody (decision
-        9)."""
+        9). An exchange that began anew must be flat."""
         held = {position.symbol: position.signed_quantity for position in await self._account.positions()}
-        symbols = {*held, *(position.symbol for position in self._ledger.open_positions())}
+        expected = {} if anew else {symbol: self._ledger.expected_net(symbol) for symbol in held}
+        if not anew:
+            virtual = {position.symbol for position in self._ledger.open_positions()}
+            expected |= {symbol: self._ledger.expected_net(symbol) for symbol in virtual}
         strange = sorted(
-            symbol for symbol in symbols if held.get(symbol, ZERO) != self._ledger.expected_net(symbol)
+            symbol for symbol in {*held, *expected} if held.get(symbol, ZERO) != expected.get(symbol, ZERO)
         )
         if strange:
             raise SyncError(
@@ -131,8 +151,7 @@ class GapFiller:
             )
 
     async def _doubt_orders_of_earlier_life(self) -> None:
-        # The earlier process signed no request after its death, so the exchange's clock now bounds all of
-        # them.
+        # The earlier process signed no request after its death: the exchange's clock now bounds all of them.
         now_ms = await self._account.server_time_ms()
         for order in self._ledger.open_orders():
             if order.state in (OrderState.INTENT, OrderState.SENT):
@@ -167,7 +186,7 @@ class GapFiller:
         somebody else's.
         """
         for order in self._ledger.open_orders():
-            if order.exchange_order_id == fill.order_id:
+            if order.exchange_order_id == fill.order_id and order.symbol == fill.symbol:
                 return order.client_order_id
         if self._ledger.is_booked(fill):
             return fill.client_order_id

@@ -6,6 +6,15 @@ BODY_BYTES_MAX = 100_000
 BODY_SECONDS_MAX = 10.0
 """Time to send a body; beyond it 408."""
 
+HEAD_BYTES_MAX = 65_536
+"""Request line and headers that have not ended yet; beyond it 431."""
+
+HEAD_SECONDS_MAX = 10.0
+"""Time to send request line and headers; beyond it 408, or the end of a connection that sent nothing."""
+
+REQUEST_BYTES_MAX = 1_000_000
+"""All bytes of a request, its chunk framing and trailers included; beyond it the connection is cut."""
+
 FRAME_BYTES_MAX = 65_536
 """Incoming WebSocket frame; beyond it close 1009 (gateway spec 7.3)."""
 
@@ -25,7 +34,7 @@ SOCKETS_MAX = 2_000
 """All sockets; the newest is refused with 1013."""
 
 CONNECTIONS_MAX = 4_000
-"""Open connections, sockets included; beyond it 503."""
+"""Open connections, sockets included, fewer where few files may be open; beyond it a new one is cut."""
 
 SUBSCRIPTIONS_PER_SOCKET_MAX = 2_000
 """Accounts of one subscription; beyond it the subscribe frame is refused with an error frame."""

@@ -8,10 +8,10 @@ import socket
 from collections.abc import Iterator
 
 import uvicorn
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from pms.gateway.app import create_app
-from pms.gateway.bounds import CONNECTIONS_MAX, FRAME_BYTES_MAX
+from pms.gateway.bounds import FRAME_BYTES_MAX
+from pms.gateway.connections import BrowserProtocol, RequestProtocol, connections_max
 from pms.gateway.context import Gateway, GatewayDependencies
 from pms.gateway.errors import GatewayError, PortInUseError
 
@@ -23,20 +23,6 @@ CANCEL_SECONDS = 0.2
 STOP_SECONDS_MAX = 1.4
 TICK_SECONDS = 0.1
 POLL_SECONDS = 0.005
-ABORT_SECONDS = 12.0
-
-
-class BrowserProtocol(WebSocketsSansIOProtocol):
-    """Cuts a connection whose peer takes nothing any more; closing alone would wait for it without end."""
-
-    def keepalive_timeout(self) -> None:
-        super().keepalive_timeout()
-        self.transport.abort()
-
-    def on_task_complete(self, task: asyncio.Task[None]) -> None:
-        super().on_task_complete(task)
-        if not self.disconnected:
-            self.loop.call_later(ABORT_SECONDS, self.transport.abort)
 
 
 class _Server(uvicorn.Server):
@@ -104,7 +90,7 @@ class GatewayServer:
         self._url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         config = uvicorn.Config(
             self.app,
-            http="httptools",
+            http=RequestProtocol,
             ws=BrowserProtocol,
             ws_max_size=FRAME_BYTES_MAX,
             ws_ping_interval=settings.ping_seconds,
@@ -115,7 +101,7 @@ class GatewayServer:
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            limit_concurrency=CONNECTIONS_MAX,
+            limit_concurrency=connections_max() + 1,
             timeout_keep_alive=65,
         )
         self._server = _Server(config)

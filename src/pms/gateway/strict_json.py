@@ -86,7 +86,8 @@ def _exact(value: object) -> Decimal:
         raise ValueError("is not a number")
     if not number.is_finite():
         raise ValueError("is not a finite number")
-    if abs(number) > MAGNITUDE_MAX:
+    # By comparison, not by abs(): arithmetic on an exponent beyond the context's raises.
+    if not -MAGNITUDE_MAX <= number <= MAGNITUDE_MAX:
         raise ValueError("is beyond any sensible size")
     if number and (number.adjusted() < -DIGITS_MAX or len(number.as_tuple().digits) > DIGITS_MAX):
         raise ValueError(f"has more than {DIGITS_MAX} digits")

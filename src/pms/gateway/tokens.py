@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import jwt
 
 from pms.gateway.errors import unauthorized
+from pms.gateway.requests import ID_CHARACTERS
 from pms.model.clock import Clock
 from pms.model.ids import IdSource, UserId
 
@@ -56,6 +57,7 @@ class TokenIssuer:
         user_id, expires_at_s = claims.get("id"), claims["exp"]
         if (
             not isinstance(user_id, str)
+            or not ID_CHARACTERS.fullmatch(user_id)
             or isinstance(expires_at_s, bool)
             or not isinstance(expires_at_s, int)
         ):

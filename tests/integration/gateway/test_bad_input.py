@@ -35,6 +35,7 @@ NOT_NUMBERS: list[Any] = [
     "Infinity",
     "-Infinity",
     "1e400",
+    "1e9999999",
     "0x10",
     "1_000",
     [],
@@ -59,8 +60,8 @@ TEXTS: dict[str, list[Any]] = {
     "status": [1, "", "LIQUIDATED", "frozen", []],
     "username": [None, 1, "", "x" * 257, [], {}],
     "password": [None, 1, "", "x" * 5_000, [], {}],
-    "addBalance": [True, "", "abc", "NaN", [], {}, "1e400"],
-    "initialBalance": [None, True, "", "abc", "NaN", -1, [], {}],
+    "addBalance": [True, "", "abc", "NaN", [], {}, "1e400", "-1e9999999"],
+    "initialBalance": [None, True, "", "abc", "NaN", -1, [], {}, "1e9999999"],
 }
 RAW = [
     b"",
@@ -78,6 +79,7 @@ RAW = [
     b'{"subAccountId": "\\ud800"}',
     b'{"subAccountId": "alice-1", "subAccountId": "bob-1"}',
     b'{"quantity": ' + b"9" * 10_000 + b"}",
+    b'{"subAccountId": "alice-1", "quantity": 1e9999999, "addBalance": -1e9999999, "maxLeverage": 1e9999999}',
 ]
 
 

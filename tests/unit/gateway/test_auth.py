@@ -78,6 +78,12 @@ async def test_other_tokens_are_refused(claims: dict[str, object], secret: str, 
     assert (await refusal(Desk(), {"authorization": f"Bearer {token}"}))[0] == 401
 
 
+@pytest.mark.parametrize("user_id", ["\ud800", "a\0b", "", "x" * 65, "' OR 1=1 --"])
+async def test_an_id_that_no_row_has_never_reaches_a_database(user_id: str) -> None:
+    token = jwt.encode({"id": user_id, "iat": 1, "exp": 2**40}, SECRET, algorithm="HS256")
+    assert await refusal(Desk(), {"authorization": f"Bearer {token}"}) == (401, "INVALID_TOKEN")
+
+
 @pytest.mark.parametrize(
     "value", ["", "Bearer", "Bearer ", "Basic abc", "Bearer " + "x" * 10_000, "Bearer a.b.c"]
 )

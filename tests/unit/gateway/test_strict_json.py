@@ -57,7 +57,8 @@ def test_ordinary_json_is_read_as_the_standard_library_reads_it(value: object) -
 
 
 @pytest.mark.parametrize(
-    "value", [None, True, False, "", " ", "abc", "NaN", "Infinity", "1_000", [], {}, "٣", 1.5]
+    "value",
+    [None, True, False, "", " ", "abc", "NaN", "Infinity", "1_000", [], {}, "٣", 1.5, Decimal("-1e9999999")],
 )
 def test_a_number_is_not_coerced_from_other_types(value: object) -> None:
     with pytest.raises(ValidationError):

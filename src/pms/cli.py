@@ -33,9 +33,33 @@ account_app = typer.Typer(help="Sub-accounts.", no_args_is_help=True)
 app.add_typer(user_app, name="user")
 app.add_typer(account_app, name="account")
 
+
+def _folder(text: str) -> Path:
+    """Read --data-dir; without a word it would be the present folder, which nobody meant."""
+    if not text.strip() or "\0" in text:
+        raise typer.BadParameter("must name a folder")
+    try:
+        os.stat(text)
+    except (FileNotFoundError, NotADirectoryError):
+        return Path(text)
+    except OSError as error:
+        raise typer.BadParameter(f"{text} cannot be read ({error.strerror})") from error
+    if not os.access(text, os.R_OK):
+        raise typer.BadParameter(f"{text} cannot be read (Permission denied)")
+    return Path(text)
+
+
 DataDir = Annotated[
-    Path | None, typer.Option("--data-dir", help="Folder of ledger and simulator.", show_default="data")
+    Path | None,
+    typer.Option(
+        "--data-dir",
+        help="Folder of ledger and simulator.",
+        show_default="data",
+        parser=_folder,
+        metavar="<path>",
+    ),
 ]
+Speed = Annotated[float, typer.Option(min=0.01, max=1000, help="Replay speed; 1 is real time.")]
 Database = Annotated[str | None, typer.Option("--db", help="sqlite:///file or postgresql://user@host/name.")]
 
 
@@ -63,7 +87,7 @@ def up(
     recording: Annotated[
         str, typer.Option(help="What the simulator replays: calm, funding, crash, demo, or a file.")
     ] = "demo",
-    speed: Annotated[float, typer.Option(min=0.01, help="Replay speed; 1 is real time.")] = 1.0,
+    speed: Speed = 1.0,
 ) -> None:
     """Run the whole system until Ctrl-C."""
     from pms.commands import run
@@ -89,7 +113,7 @@ def simulate(
         Path | None, typer.Option("--data-path", help="The exchange's file; without it nothing is kept.")
     ] = None,
     recording: Annotated[str, typer.Option(help="calm, funding, crash, demo, or a file.")] = "demo",
-    speed: Annotated[float, typer.Option(min=0.01, help="Replay speed; 1 is real time.")] = 1.0,
+    speed: Speed = 1.0,
     api_key: Annotated[str, typer.Option(help="Key of the account.", envvar="BINANCE_API_KEY")] = "demo",
     api_secret: Annotated[str, typer.Option(help="Its secret.", envvar="BINANCE_API_SECRET")] = "demo",  # noqa: S107 the simulator's,
     wallet: Annotated[str, typer.Option(help="Its opening wallet, USDT.")] = "1000000",
@@ -240,7 +264,8 @@ def _guarded(work: Callable[[], Coroutine[object, object, int]]) -> None:
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
     except PmsError as error:
-        typer.echo(f"pms: {error}", err=True)
+        # SQLite and the exchange may say several lines; a person gets one.
+        typer.echo(f"pms: {' '.join(str(error).split())}", err=True)
         code = exit_code(error)
     except Exception as error:  # the last line of defence: a person gets one line, a developer the rest
         typer.echo(f"pms: internal error: {error!r}; run again with PMS_DEBUG=1 to see where", err=True)

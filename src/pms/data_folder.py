@@ -60,15 +60,25 @@ class DataFolder:
         return None
 
     def secret(self, name: str, fresh: str) -> str:
-        """Return the secret kept under `name` (file mode 0600), storing `fresh` on the first call."""
+        """Return the secret kept under `name` (file mode 0600), storing `fresh` on the first call.
+
+        A file without a word is one whose maker died or found the disk full: nobody uses it, it is written
+        again. Raises DataFolderError when the file cannot be used.
+        """
         path = self.path / name
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            return path.read_text(encoding="ascii").strip()
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(fresh)
-        return fresh
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            with os.fdopen(descriptor, "r+", encoding="ascii") as file:
+                kept = file.read().strip()
+                if not kept:
+                    file.write(fresh)
+                return kept or fresh
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is damaged"
+            raise DataFolderError(
+                f"{path} cannot be used ({reason}); make it readable and writable, or delete it: "
+                "a new one is made"
+            ) from error
 
     def close(self) -> None:
         """Give the folder back; idempotent."""

@@ -233,12 +233,14 @@ class Settings(BaseSettings):
     funding: bool = Field(
         default_factory=_alone,
         validation_alias="PMS_FUNDING",
-        description="Book funding payments to the accounts that hold the position.",
+        description="Book funding payments to the accounts that hold the position. Not in this version: "
+        "the engine books none and refuses a set `true`.",
     )
     maintenance: MaintenanceModel = Field(
         MaintenanceModel.INCUMBENT,
         validation_alias="PMS_MAINTENANCE",
-        description="`incumbent`: account rate × entry notional. `brackets`: by the exchange's brackets.",
+        description="`incumbent`: account rate × entry notional. `brackets`: by the exchange's brackets; "
+        "not in this version, which refuses it.",
     )
     published_price: PublishedPrice = Field(
         default_factory=lambda data: (
@@ -300,7 +302,7 @@ class Settings(BaseSettings):
         None,
         validation_alias="PMS_WORKER_SECRET",
         description="Secret of the loopback callback of external workers, at least 32 bytes. "
-        "Unset: the callback is off.",
+        "Unset: the callback is off. Not in this version, which refuses a set one.",
     )
 
     @field_validator("roles", "cors_origins", "trusted_proxies", mode="before")

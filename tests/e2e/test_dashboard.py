@@ -114,4 +114,9 @@ async def test_two_accounts_on_opposite_sides(system: RunningSystem, browser: Br
         assert float(told["virtualNet"] or 0) + float(told["houseNet"] or 0) == pytest.approx(
             float(told["exchangeNet"]), abs=1e-12
         )
+    # What was true when the server went away is not told as true any more.
+    await expect(page.get_by_test_id("netting-state")).to_contain_text("Netting holds")
+    await system.server.kill()
+    await expect(page.get_by_test_id("connection-state")).not_to_have_attribute("data-state", "live")
+    await expect(page.get_by_test_id("netting-state")).to_have_text("Netting not live")
     await page.close()

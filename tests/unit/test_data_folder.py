@@ -33,3 +33,21 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataFolderError, match="file"):
         DataFolder.open(tmp_path / "file" / "data")
+
+
+def test_a_secret_that_was_never_written_is_made_again(tmp_path: Path) -> None:
+    folder = DataFolder.open(tmp_path / "data")
+    (folder.path / "key").touch()
+    assert folder.secret("key", "fresh") == "fresh"
+    assert folder.secret("key", "other") == "fresh"
+    folder.close()
+
+
+def test_a_secret_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    folder = DataFolder.open(tmp_path / "data")
+    (folder.path / "damaged").write_bytes(b"\xff\xfe")
+    (folder.path / "folder").mkdir()
+    for name in ("damaged", "folder"):
+        with pytest.raises(DataFolderError, match=f"{name} cannot be used .*; make it readable"):
+            folder.secret(name, "fresh")
+    folder.close()

@@ -12,6 +12,7 @@ from pms.ledger.audit import audit as audit_books
 from pms.model.symbol import Symbol
 from pms.runtime import SystemClock
 from pms.settings import SIMULATOR, Settings, load_settings
+from pms.simulator.errors import SimulatorError
 from pms.simulator.recordings_index import reference_info
 from pms.simulator.store import read_only_account
 
@@ -48,9 +49,14 @@ async def _figures(settings: Settings, ask_exchange: bool, say: Say) -> Exchange
         say("not compared with the exchange; --exchange asks it")
         return None
     if DataFolder.holder(settings.data_dir) is not None:
-        say("not compared with the simulated exchange: it is running; stop it first, or use its address")
+        say("not compared with the simulated exchange: an engine runs on it; stop that first")
         return None
-    wallet, positions = read_only_account(file, EMBEDDED_KEY)
+    try:
+        wallet, positions = read_only_account(file, EMBEDDED_KEY)
+    except SimulatorError as error:
+        # The books are proved without the exchange as far as they can be; the rest is named as skipped.
+        say(f"not compared with the simulated exchange: {' '.join(str(error).split())}")
+        return None
     unified = {each.symbol: _unified(each.base_asset, each.quote_asset) for each in reference_info().symbols}
     return ExchangeFigures(
         wallet, {unified[native]: ExchangePosition(*held) for native, held in positions.items()}

@@ -38,6 +38,11 @@ def opening_balance(text: str) -> Money:
     return Money(_checked(_BALANCE, "--balance, USDT,", text))
 
 
+def wallet(text: str) -> Money:
+    """Return the opening wallet of a simulated exchange account, USDT. Raises SettingsError."""
+    return Money(_checked(_BALANCE, "--wallet, USDT,", text))
+
+
 def password(text: str | None) -> str | None:
     """Return a given password, or None when a random one is wanted. Raises SettingsError for an empty one."""
     if text == "":

@@ -1,6 +1,7 @@
 """`pms up`: the engine with its gateway, until Ctrl-C, a failure, or the given time."""
 
 import asyncio
+import resource
 import signal
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
@@ -18,9 +19,19 @@ from pms.market_data import run_market_data
 from pms.model.ids import UserId
 from pms.probes import EngineProbes
 from pms.runtime import SystemClock, SystemIds
-from pms.settings import SIMULATOR, Role, Settings, SettingsError, load_settings, session_secret
+from pms.settings import (
+    SIMULATOR,
+    MaintenanceModel,
+    Role,
+    Settings,
+    SettingsError,
+    load_settings,
+    session_secret,
+)
 
 Say = Callable[[str], None]
+
+OPEN_FILES = 8_192
 
 INTERRUPTED = 130
 """Exit code of a start that a signal ended."""
@@ -44,6 +55,8 @@ async def up(overrides: Mapping[str, object], options: UpOptions, say: Say) -> i
         raise SettingsError(
             f"PMS_EXCHANGE: --demo works with the simulator only, was {settings.exchange!r}; leave --demo out"
         )
+    _refuse_unkept(settings)
+    _allow_open_files()
     stopped = asyncio.Event()
     _stop_on_signals(stopped)
     if settings.roles == {Role.MARKET_DATA}:
@@ -176,6 +189,27 @@ async def _until_end(engine: Engine, stopped: asyncio.Event, seconds: float | No
     finally:
         failed.cancel()
         ended.cancel()
+
+
+def _refuse_unkept(settings: Settings) -> None:
+    """Refuse what was set and is not done yet: with money, ignoring a setting is worse than not starting."""
+    if settings.funding and "funding" in settings.model_fields_set:
+        raise SettingsError("PMS_FUNDING: this version books no funding payments; leave it unset, or false")
+    if settings.maintenance is not MaintenanceModel.INCUMBENT:
+        raise SettingsError(
+            "PMS_MAINTENANCE: this version computes maintenance margin by the account's rate only; leave it "
+            "unset, or incumbent"
+        )
+    if settings.worker_secret is not None:
+        raise SettingsError("PMS_WORKER_SECRET: this version has no callback of workers; leave it unset")
+
+
+def _allow_open_files() -> None:
+    """Raise the process's own limit as far as it may: a thousand browsers are more than the usual 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _stop_on_signals(stopped: asyncio.Event) -> None:

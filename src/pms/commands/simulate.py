@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
+from pms.commands import inputs
 from pms.settings import SettingsError
 from pms.simulator.config import SimulatorConfig
 from pms.simulator.recordings_index import files_of
@@ -27,12 +27,10 @@ class SimulateOptions:
 
 async def simulate(options: SimulateOptions, say: Callable[[str], None]) -> int:
     """Serve until a signal. Raises SettingsError and SimulatorError."""
-    try:
-        wallet = Decimal(options.wallet)
-    except InvalidOperation:
-        wallet = Decimal("NaN")
-    if not wallet.is_finite() or wallet < 0:
-        raise SettingsError(f"--wallet: must be a number of USDT, was {options.wallet!r}")
+    wallet = inputs.wallet(options.wallet)
+    for name, value in (("--api-key", options.api_key), ("--api-secret", options.api_secret)):
+        if not value.strip() or not value.isascii() or not value.isprintable():
+            raise SettingsError(f"{name}: must be printable ASCII and not empty")
     config = SimulatorConfig(
         data_path=options.data_path,
         recordings=files_of(options.recording),

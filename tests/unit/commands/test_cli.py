@@ -18,6 +18,7 @@ from pms.cli import (
     EXIT_USAGE,
     app,
 )
+from pms.data_folder import DataFolderError
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +70,20 @@ def test_an_unusable_setting_is_named(arguments: tuple[str, ...], named: str, tm
     assert named in one_line(result)
 
 
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("PMS_FUNDING", "true"), ("PMS_MAINTENANCE", "brackets"), ("PMS_WORKER_SECRET", "s" * 32)],
+)
+def test_a_setting_that_is_not_in_force_yet_is_refused_not_ignored(
+    variable: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    result = pms("up", "--port", "0", "--seconds", "0", "--data-dir", str(tmp_path / "data"))
+    assert result.exit_code == EXIT_USAGE
+    assert f"{variable}: this version" in one_line(result)
+    assert not (tmp_path / "data").exists()
+
+
 def test_a_busy_port_is_named_and_its_owner_left_alone(tmp_path: Path) -> None:
     with socket.socket() as busy:
         busy.bind(("127.0.0.1", 0))
@@ -111,7 +126,11 @@ def test_a_corrupt_database_is_named(tmp_path: Path) -> None:
     assert "ledger.db" in one_line(result)
 
 
-@pytest.mark.parametrize("content", [b"not gzip", gzip.compress(b'{"recv_ns": 1, "frame": {"stream"')])
+@pytest.mark.parametrize(
+    "content",
+    [b"not gzip", gzip.compress(b'{"recv_ns": 1, "frame": {"stream"', mtime=0)],
+    ids=["no gzip", "cut in the middle"],
+)
 def test_a_corrupt_recording_is_named(content: bytes, tmp_path: Path) -> None:
     recording = tmp_path / "broken.jsonl.gz"
     recording.write_bytes(content)
@@ -211,3 +230,44 @@ def test_the_doctor_tells_what_is_wrong(tmp_path: Path) -> None:
     ill = pms("doctor", "--redis", "redis://127.0.0.1:1", "--data-dir", str(tmp_path / "data"))
     assert ill.exit_code == EXIT_CHECK_FAILED
     assert "FAIL  redis" in ill.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("up", "--data-dir", "", "--port", "0", "--seconds", "0"),
+        ("account", "list", "--data-dir", " "),
+        ("audit", "--data-dir", "a\0b"),
+        ("up", "--speed", "inf", "--seconds", "0", "--port", "0"),
+        ("simulate", "--speed", "1e300", "--port", "0"),
+        ("simulate", "--wallet", "1e400", "--port", "0"),
+        ("simulate", "--wallet", "-1", "--port", "0"),
+        ("simulate", "--api-key", "", "--port", "0"),
+        ("simulate", "--api-secret", "\n", "--port", "0"),
+        ("account", "create", "x", "--balance", "1e9999999"),
+    ],
+)
+def test_what_no_run_can_mean_is_wrong_usage(
+    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert pms(*arguments).exit_code == EXIT_USAGE
+    assert not list(tmp_path.iterdir()), "nothing was made"
+
+
+def test_an_error_of_several_lines_is_told_in_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def failing(*arguments: object) -> int:
+        raise DataFolderError("first line\n  second line")
+
+    monkeypatch.setattr("pms.commands.accounts.show", failing)
+    assert one_line(pms("account", "list", "--data-dir", str(tmp_path))) == "pms: first line second line"
+
+
+def test_an_audit_goes_on_without_an_exchange_that_cannot_be_read(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    assert pms("user", "create", "eve", "--data-dir", str(data)).exit_code == 0
+    (data / "simulator.db").write_bytes(b"no database" * 500)
+    result = pms("audit", "--data-dir", str(data))
+    assert result.exit_code == 0
+    assert "not compared with the simulated exchange" in result.output
+    assert "skipped" in result.output

@@ -84,6 +84,9 @@ async def test_headless_seconds_then_an_audit_that_finds_every_altered_row(tmp_p
     code, output = await run_pms("audit", "--data-dir", str(data))
     assert code == 0, output
     assert "the books are clean" in output
+    code, output = await run_pms("account", "withdraw", "Alice", "1", "--data-dir", str(data))
+    assert code == 2, "without prices nobody knows what the open position needs"
+    assert "open positions" in output
     whole = (data / "ledger.db").read_bytes()
     for what, statement in TAMPERINGS.items():
         (data / "ledger.db").write_bytes(whole)

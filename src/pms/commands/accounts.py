@@ -57,6 +57,11 @@ async def withdraw(overrides: Overrides, account: str, amount: str, say: Say) ->
     moved = inputs.amount(amount)
     async with opened_ledger(overrides, say, writing=True) as ledger:
         found = _find(ledger, account)
+        if _exposed(ledger, found):
+            # Without prices nobody knows what its positions and orders need; the running engine does.
+            raise SettingsError(
+                f"{found.name} has open positions or orders; start the engine and withdraw by the API"
+            )
         changed = await ledger.withdraw(found.id, moved, ACTOR)
         say(f"{changed.name}: {plain(changed.balance)} USDT")
     return 0
@@ -70,6 +75,12 @@ async def freeze(overrides: Overrides, account: str, thaw: bool, say: Say) -> in
         changed = await ledger.set_status(found.id, status, ACTOR)
         say(f"{changed.name}: {changed.status.value}")
     return 0
+
+
+def _exposed(ledger: LedgerService, account: SubAccount) -> bool:
+    return any(position.sub_account_id == account.id for position in ledger.open_positions()) or any(
+        order.sub_account_id == account.id for order in ledger.open_orders()
+    )
 
 
 def _find(ledger: LedgerService, wanted: str) -> SubAccount:

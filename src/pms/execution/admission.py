@@ -18,13 +18,14 @@ from pms.ledger.api import Ledger, NewIntent
 from pms.limits import LIVE_ORDERS_MAX, OPEN_ORDERS_RESERVE
 from pms.model.account import Position, RiskRules, SubAccount
 from pms.model.ids import PositionId, SubAccountId, client_order_id
-from pms.model.money import ZERO, Price
+from pms.model.money import ZERO, Money, Price
 from pms.model.order import ApprovedOrder, OrderCode, OrderSide, OrderType
 from pms.model.refusal import RefusalCode, Refused
 from pms.model.symbol import Symbol, SymbolRules
 from pms.risk import gate, netting
 from pms.risk.gate import Approved, FlipMode, GateInput, MarkedPosition, OrderRequest
 from pms.risk.reservations import OpenOrder
+from pms.risk.withdrawal import refuse_withdrawal
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ class Admission:
         self._switches = switches
         self._rules = rules
         self._flip_mode = flip_mode
+        self._withdrawing: dict[SubAccountId, list[Money]] = {}
 
     def symbols(self) -> Sequence[SymbolRules]:
         return tuple(self._rules().values())
@@ -143,6 +145,29 @@ class Admission:
         if isinstance(outcome, Admitted):
             self._live.release(outcome.intent.client_order_id)
 
+    def begin_withdrawal(self, account_id: SubAccountId, amount: Money) -> Refused | None:
+        """Hold an amount that is about to leave the account, or say why it cannot: until `end_withdrawal`
+        no order and no other withdrawal counts on it."""
+        account = self._account(account_id)
+        refused = refuse_withdrawal(
+            account,
+            amount,
+            self.marked_positions(account),
+            self._open_orders(account_id),
+            liquidating=account_id in self._switches.liquidating,
+            ready=self._switches.ready,
+        )
+        if refused is None:
+            self._withdrawing.setdefault(account_id, []).append(amount)
+        return refused
+
+    def end_withdrawal(self, account_id: SubAccountId, amount: Money) -> None:
+        """End one `begin_withdrawal` that held the amount: it has left the ledger's balance, or stays."""
+        held = self._withdrawing[account_id]
+        held.remove(amount)
+        if not held:
+            del self._withdrawing[account_id]
+
     def validate(self, request: MarketRequest) -> Validation:
         """Ask the gate without reserving."""
         outcome = gate.assess(self._gate_input(request.sub_account_id, _market(request)))
@@ -204,7 +229,7 @@ class Admission:
         )
 
     def _gate_input(self, account_id: SubAccountId, request: OrderRequest) -> GateInput:
-        account = self._ledger.account(account_id)
+        account = self._account(account_id)
         symbol_rules = self.symbol_rules(request.symbol)
         mark = self._prices.mark_price(request.symbol)
         return GateInput(
@@ -215,7 +240,7 @@ class Admission:
             mark=None if mark is None else _exact(mark),
             mark_age_ms=self._prices.mark_age_ms(request.symbol) or 0,
             positions=self.marked_positions(account),
-            orders=tuple(self._open_order(order) for order in self._live.of_account(account_id)),
+            orders=self._open_orders(account_id),
             closing_taken=self._closing_taken(account_id, request),
             liquidating=account_id in self._switches.liquidating,
             halted=self._switches.halted,
@@ -224,6 +249,16 @@ class Admission:
             open_orders_limit=_open_orders_limit(symbol_rules, request),
             flip_mode=self._flip_mode,
         )
+
+    def _account(self, account_id: SubAccountId) -> SubAccount | None:
+        account = self._ledger.account(account_id)
+        leaving = self._withdrawing.get(account_id)
+        if account is None or leaving is None:
+            return account
+        return replace(account, balance=Money(account.balance - sum(leaving, ZERO)))
+
+    def _open_orders(self, account_id: SubAccountId) -> tuple[OpenOrder, ...]:
+        return tuple(self._open_order(order) for order in self._live.of_account(account_id))
 
     def marked_positions(self, account: SubAccount | None) -> tuple[MarkedPosition, ...]:
         """Return the account's open positions with their marks."""

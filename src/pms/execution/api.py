@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Protocol
 
 from pms.ledger.api import Actor, TradeRow
-from pms.model.account import Position, PositionSide
+from pms.model.account import Position, PositionSide, SubAccount
 from pms.model.ids import PendingOrderId, PositionId, SubAccountId
 from pms.model.money import Money
 from pms.model.order import JournalOrder, OrderCode, TimeInForce
@@ -131,6 +131,13 @@ class TradingService(Protocol):
         self, position_id: PositionId, actor: Actor, idempotency_key: str | None = None
     ) -> Executed | Refused: ...
     async def cancel(self, pending_order_id: PendingOrderId, actor: Actor) -> Cancelled | Refused: ...
+    async def withdraw(
+        self, sub_account_id: SubAccountId, amount: Money, actor: Actor
+    ) -> SubAccount | Refused:
+        """Move USDT (above 0) from an account to the house: what positions and orders need stays, and
+        nothing admitted meanwhile counts on it."""
+        ...
+
     def validate(self, request: MarketRequest) -> Validation: ...
 
     def account_state(self, sub_account_id: SubAccountId) -> AccountState | None: ...

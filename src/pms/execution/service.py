@@ -28,7 +28,9 @@ from pms.execution.resolver import DoubtResolver
 from pms.execution.tracker import OrderTracker
 from pms.execution.views import Views
 from pms.ledger.api import Actor, Ledger
+from pms.model.account import SubAccount
 from pms.model.ids import PendingOrderId, PositionId, SubAccountId
+from pms.model.money import Money
 from pms.model.order import JournalOrder, OrderCode, OrderState, Priority
 from pms.model.price import BookTicker, MarkPrice
 from pms.model.refusal import RefusalCode, Refused
@@ -151,6 +153,26 @@ class Trader:
             return _cancelled(progress.order or order)
         finally:
             self._tracker.forget(order.client_order_id)
+
+    async def withdraw(
+        self, sub_account_id: SubAccountId, amount: Money, actor: Actor
+    ) -> SubAccount | Refused:
+        """Move money from an account to the house; see `TradingService.withdraw`."""
+        try:
+            refused = await self._queues.run(
+                sub_account_id,
+                Priority.ENTRY,
+                lambda: self._admission.begin_withdrawal(sub_account_id, amount),
+                lambda refused: None if refused else self._admission.end_withdrawal(sub_account_id, amount),
+            )
+        except asyncio.QueueFull:
+            return _too_many()
+        if refused is not None:
+            return refused
+        try:
+            return await self._ledger.withdraw(sub_account_id, amount, actor)
+        finally:
+            self._admission.end_withdrawal(sub_account_id, amount)
 
     def validate(self, request: MarketRequest) -> Validation:
         """Run the gate without reserving or sending anything."""

@@ -8,7 +8,7 @@ from pms.gateway import render, wire
 from pms.gateway.auth import Principal
 from pms.gateway.bounds import ACCOUNTS_PER_USER_MAX
 from pms.gateway.context import Gateway, GatewayOf, PrincipalOf
-from pms.gateway.errors import ApiError, forbidden, not_found
+from pms.gateway.errors import ApiError, forbidden, not_found, refused
 from pms.gateway.listing import listed
 from pms.gateway.ports import RulesRow
 from pms.gateway.requests import ChangeAccountBody, NewAccountBody, RulesChangeBody
@@ -17,7 +17,7 @@ from pms.ledger.api import NewAccount
 from pms.model.account import AccountStatus, RiskRules, SubAccount
 from pms.model.ids import SubAccountId
 from pms.model.money import Money
-from pms.model.refusal import RefusalCode
+from pms.model.refusal import RefusalCode, Refused
 
 user = router("/api/sub-accounts", "sub-accounts", UserRoute)
 admin = router("/api/risk-rules", "risk rules", AdminRoute)
@@ -97,26 +97,15 @@ async def change_account(
     if body.add_balance is not None and body.add_balance > 0:
         account = await ledger.deposit(account.id, Money(body.add_balance), actor)
     elif body.add_balance is not None and body.add_balance < 0:
-        await _check_withdrawal(gateway, account, -body.add_balance)
-        account = await ledger.withdraw(account.id, Money(-body.add_balance), actor)
+        moved = await gateway.deps.service.withdraw(account.id, Money(-body.add_balance), actor)
+        if isinstance(moved, Refused):
+            raise refused(moved)
+        account = moved
     if body.status is not None:
         account = await ledger.set_status(account.id, AccountStatus(body.status), actor)
     if body.name is not None:
         account = await ledger.rename(account.id, body.name, actor)
     return render.sub_account(account)
-
-
-async def _check_withdrawal(gateway: Gateway, account: SubAccount, amount: Decimal) -> None:
-    """A withdrawal leaves the margin of open positions and orders in place."""
-    state = gateway.deps.service.account_state(account.id)
-    available = (
-        account.cash if state is None else min(account.cash, Decimal(str(state.summary.available_margin)))
-    )
-    if amount > available:
-        code = RefusalCode.INSUFFICIENT_BALANCE
-        raise ApiError(
-            code.http_status, code.name, f"{amount} exceeds what is available, {max(available, 0)}."
-        )
 
 
 @user.delete("/{sub_account_id}", operation_id="freeze_account")

@@ -81,6 +81,13 @@ class MarkedPosition:
     mark: Decimal | None
     mark_age_ms: int = 0
 
+    @property
+    def unrealized_pnl(self) -> Decimal:
+        """Profit (+) or loss at the mark, USDT; 0 without a mark."""
+        position = self.position
+        entry = position.entry_price
+        return pnl(position.side is PositionSide.LONG, entry, self.mark or entry, position.quantity)
+
 
 @dataclass(frozen=True, slots=True)
 class RealPurse:
@@ -393,7 +400,7 @@ def _admission(given: GateInput, account: SubAccount, split: _Split, price: Deci
         taken_capacity(given.orders, request.symbol, counter_side),
     )
     used = max(split.load.margin, opposite.load.margin - required if opposite.ordered else ZERO)
-    profit = sum((_profit(marked) for marked in given.positions), ZERO)
+    profit = sum((marked.unrealized_pnl for marked in given.positions), ZERO)
     notional = sum((marked.position.notional for marked in given.positions), ZERO)
     closed = ZERO
     if held is not None and held.side is not request.side:
@@ -424,12 +431,6 @@ def _other_loads(given: GateInput) -> Load:
             load = worst_load(positions.get(symbol), given.orders, symbol)
             exposure, margin = exposure + load.exposure, margin + load.margin
     return Load(exposure, margin)
-
-
-def _profit(marked: MarkedPosition) -> Decimal:
-    position = marked.position
-    entry = position.entry_price
-    return pnl(position.side is PositionSide.LONG, entry, marked.mark or entry, position.quantity)
 
 
 def _value_price(side: OrderSide, price: Decimal | None, mark: Decimal) -> Decimal:

@@ -11,8 +11,11 @@ import pytest_asyncio
 
 from pms.exchange.port import NotSent, OutcomeUnknown, PlaceOutcome
 from pms.execution.api import Cancelled, Executed, Resting
-from pms.model.account import AccountStatus
+from pms.ledger.api import Actor
+from pms.ledger.errors import DatabaseFullError
+from pms.model.account import AccountStatus, SubAccount
 from pms.model.ids import SubAccountId
+from pms.model.money import Money
 from pms.model.order import ApprovedOrder
 from pms.model.refusal import RefusalCode, Refused
 from tests.support.laboratory import ACTOR, BTC, LONG, SHORT, WIDE, Laboratory, laboratory
@@ -144,6 +147,56 @@ async def test_a_lower_threshold_reaches_an_account_that_holds_already(lab: Labo
         return account is not None and account.status is AccountStatus.LIQUIDATED
 
     await until(liquidated, "the liquidation", seconds=8)
+
+
+async def test_a_withdrawal_leaves_the_margin_of_resting_orders(lab: Laboratory) -> None:
+    assert isinstance(await lab.limit("Alice", LONG, "1", "50000"), Resting)  # 5,000 of margin at 10x
+    trader, alice = lab.parts.trader, lab.accounts["Alice"]
+    refused = await trader.withdraw(alice, Money(Decimal("5000.01")), ACTOR)
+    assert isinstance(refused, Refused), refused
+    assert refused.refusals[0].code is RefusalCode.INSUFFICIENT_BALANCE
+    left = await trader.withdraw(alice, Money(Decimal(5000)), ACTOR)
+    assert isinstance(left, SubAccount)
+    assert left.balance == 5000
+
+
+async def test_an_order_beside_a_withdrawal_does_not_count_on_the_same_money(
+    lab: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trader, ledger, alice = lab.parts.trader, lab.parts.ledger, lab.accounts["Alice"]
+    withdraw, go, begun = ledger.withdraw, asyncio.Event(), asyncio.Event()
+
+    async def held(account: SubAccountId, amount: Money, actor: Actor) -> SubAccount:
+        begun.set()
+        await go.wait()
+        return await withdraw(account, amount, actor)
+
+    monkeypatch.setattr(ledger, "withdraw", held)
+    leaving = asyncio.create_task(trader.withdraw(alice, Money(Decimal(9000)), ACTOR))
+    await begun.wait()
+    refused = await lab.market("Alice", LONG, "0.5")  # 3,000 of margin
+    assert isinstance(refused, Refused), refused
+    assert refused.refusals[0].code is RefusalCode.INSUFFICIENT_MARGIN
+    twice = await trader.withdraw(alice, Money(Decimal(9000)), ACTOR)
+    assert isinstance(twice, Refused), twice
+    go.set()
+    left = await leaving
+    assert isinstance(left, SubAccount)
+    assert left.balance == 1000
+    assert isinstance(await lab.market("Alice", LONG, "0.1"), Executed), "nothing is held any more"
+
+
+async def test_a_withdrawal_that_fails_holds_nothing(
+    lab: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def failing(account: SubAccountId, amount: Money, actor: Actor) -> SubAccount:
+        raise DatabaseFullError("no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lab.parts.ledger, "withdraw", failing)
+        with pytest.raises(DatabaseFullError):
+            await lab.parts.trader.withdraw(lab.accounts["Alice"], Money(Decimal(9000)), ACTOR)
+    assert isinstance(await lab.market("Alice", LONG, "0.5"), Executed)
 
 
 async def test_an_order_that_was_not_sent_holds_nothing(lab: Laboratory) -> None:

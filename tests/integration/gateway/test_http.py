@@ -336,6 +336,7 @@ async def test_admin_views(world: World) -> None:
             await admin.set_liquidation_mode("alice-1", "INSTANT_CLOSE")
         ).liquidation_mode == "INSTANT_CLOSE"
         assert (await admin.deposit("alice-1", Decimal("0.5"))).current_balance == 1000.5
+        assert (await admin.deposit("alice-1", Decimal("-0.5"))).current_balance == 1000
         with pytest.raises(ClientError) as refused:
             await admin.deposit("alice-1", -5_000)
         assert refused.value.code == "INSUFFICIENT_BALANCE"

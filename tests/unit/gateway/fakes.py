@@ -42,7 +42,6 @@ from pms.gateway.ports import (
 from pms.gateway.server import GatewayServer
 from pms.gateway.settings import GatewaySettings
 from pms.ledger.api import Actor, NewAccount, TradeRow
-from pms.ledger.errors import InsufficientBalance
 from pms.model.account import (
     AccountStatus,
     LiquidationMode,
@@ -227,11 +226,6 @@ class FakeLedger:
     async def deposit(self, sub_account_id: SubAccountId, amount: Money, actor: Actor) -> SubAccount:
         return self._change(sub_account_id, balance=Money(self.rows[sub_account_id].balance + amount))
 
-    async def withdraw(self, sub_account_id: SubAccountId, amount: Money, actor: Actor) -> SubAccount:
-        if amount > self.rows[sub_account_id].cash:
-            raise InsufficientBalance("too much")
-        return self._change(sub_account_id, balance=Money(self.rows[sub_account_id].balance - amount))
-
     async def set_status(
         self, sub_account_id: SubAccountId, status: AccountStatus, actor: Actor
     ) -> SubAccount:
@@ -332,6 +326,11 @@ class FakeService:
         position = self.open(request.sub_account_id, request.side, request.quantity, request.leverage)
         trade = self.trade(position, "OPEN")
         return Executed(self.order(position, f"{len(self.market_requests)}"), position, (trade,))
+
+    async def withdraw(self, account: SubAccountId, amount: Money, actor: Actor) -> SubAccount | Refused:
+        if amount > self.ledger.rows[account].cash:
+            return Refused.because(RefusalCode.INSUFFICIENT_BALANCE)
+        return await self.ledger.deposit(account, Money(-amount), actor)
 
     def open(
         self,

@@ -25,6 +25,11 @@ class Identity:
     watermark_ms: int
 
     @property
+    def undecided(self) -> bool:
+        """True before the first verdict: the figures are as seen, and may lie on both sides of a fill."""
+        return self.exchange_net is not None and self.watermark_ms == 0
+
+    @property
     def difference(self) -> Decimal | None:
         if self.exchange_net is None:
             return None

@@ -225,10 +225,10 @@ class Publisher:
         for account_id, symbols in dirty.items():
             self._publish_account(account_id, symbols, now_ms)
         for symbol in tuple(self._exposure_dirty):
-            if now_ms - self._exposure_sent_ms.get(symbol, 0) >= EXPOSURE_UPDATE_INTERVAL_MS:
-                del self._exposure_dirty[symbol]
+            due = now_ms - self._exposure_sent_ms.get(symbol, 0) >= EXPOSURE_UPDATE_INTERVAL_MS
+            if due and self._publish_exposure(symbol, now_ms):
                 self._exposure_sent_ms[symbol] = now_ms
-                self._publish_exposure(symbol, now_ms)
+                del self._exposure_dirty[symbol]
             else:
                 self._wake.set()
 
@@ -251,8 +251,11 @@ class Publisher:
         if self._projection.wants_snapshot(account_id):
             self._projection.snapshot_changed(account_id, view.state_snapshot(state, now_ms), mutated=False)
 
-    def _publish_exposure(self, symbol: Symbol, now_ms: int) -> None:
+    def _publish_exposure(self, symbol: Symbol, now_ms: int) -> bool:
+        """Publish a symbol's identity; False before its first verdict: its figures may not add up yet."""
         identity = self._views.identity_of(symbol)
+        if identity.undecided:
+            return False
         data: dict[str, JsonValue] = {
             "symbol": symbol,
             "virtualNet": float(identity.virtual_net),
@@ -263,6 +266,7 @@ class Publisher:
             "watermarkMs": identity.watermark_ms,
         }
         self._hub.publish(EphemeralEvent("exposure_updated", None, f"exposure:{symbol}", data, now_ms))
+        return True
 
     def _ephemeral(
         self,

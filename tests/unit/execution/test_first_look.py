@@ -16,11 +16,14 @@ def test_the_first_look_at_a_symbol_is_no_verdict() -> None:
     # The first fill ever on the symbol is booked, its position report is still on the way.
     net = ExchangeNet()
     net.snapshot((), 1)
-    assert net.judge(BTC, Decimal(1), ZERO, 1_000).balanced
+    first = net.judge(BTC, Decimal(1), ZERO, 1_000)
+    assert first.balanced
+    assert first.undecided, "and it is told to nobody"
     assert net.judge(BTC, Decimal(1), ZERO, 1_000 + PERSISTENCE_MS - 1).balanced
     late = net.judge(BTC, Decimal(1), ZERO, 1_000 + PERSISTENCE_MS)
     assert not late.balanced
     assert late.difference == -1
+    assert not late.undecided
 
 
 @pytest.mark.parametrize("price", [0.0, -1.0, float("nan"), float("inf")])

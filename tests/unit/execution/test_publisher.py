@@ -10,6 +10,7 @@ import pytest
 from pms.bus.hub import EventHub
 from pms.bus.memory import MemoryState
 from pms.bus.projection import StateProjection
+from pms.exchange.port import ExchangePosition
 from pms.execution.exchange_net import ExchangeNet
 from pms.execution.holdings import Holdings
 from pms.execution.live_orders import LiveOrders
@@ -20,7 +21,7 @@ from pms.execution.views import Views
 from pms.ledger.ledger import LedgerService
 from pms.model.event import DurableEvent, EphemeralEvent
 from pms.model.ids import SubAccountId
-from pms.model.money import Money
+from pms.model.money import Money, Price
 from pms.model.order import OrderSide
 from pms.model.price import MarkPrice
 from pms.risk.book import RiskBook
@@ -36,9 +37,11 @@ async def ledger(tmp_path: Path) -> AsyncIterator[LedgerService]:
     await service.close()
 
 
-def publisher_of(ledger: LedgerService, hub: EventHub, considered: list[SubAccountId]) -> Publisher:
+def publisher_of(
+    ledger: LedgerService, hub: EventHub, considered: list[SubAccountId], net: ExchangeNet | None = None
+) -> Publisher:
     clock = SystemClock()
-    prices, net = Prices(clock), ExchangeNet()
+    prices, net = Prices(clock), net or ExchangeNet()
     holdings = Holdings(ledger.open_positions(), ledger.event_sequence)
     views = Views(ledger, holdings, prices, net, clock)
     projection = StateProjection(MemoryState(clock), clock, "epoch")
@@ -60,6 +63,28 @@ def publisher_of(ledger: LedgerService, hub: EventHub, considered: list[SubAccou
 def mark(price: float) -> MarkPrice:
     now_ms = SystemClock().now_ms()
     return MarkPrice(BTC, price, 0.0, 0, now_ms, now_ms)
+
+
+async def test_an_identity_is_told_when_it_is_judged_first_and_not_while_a_report_is_on_its_way(
+    ledger: LedgerService,
+) -> None:
+    hub, net = EventHub(), ExchangeNet()
+    seen: list[DurableEvent | EphemeralEvent] = []
+    hub.add_sink(seen.append)
+    publisher = publisher_of(ledger, hub, [], net)
+    ledger.on_commit(publisher.on_commit)
+    running = asyncio.create_task(publisher.run())
+    net.snapshot((), 1)
+    await ledger.adopt_wallet(_capital(), "one")
+    account = await Desk(ledger).account("A", "1000")
+    await Desk(ledger).trade_at(account.id, OrderSide.BUY, "10", "100", leverage="10")
+    await until(lambda: publisher.statistics().flushes > 3, "some flushes")
+    assert not [event for event in seen if event.type == "exposure_updated"]
+    net.report(ExchangePosition(BTC, Decimal(10), Price(Decimal(100)), 2))
+    await until(lambda: any(event.type == "exposure_updated" for event in seen), "the identity")
+    (told,) = [event.data for event in seen if event.type == "exposure_updated"]
+    assert (told["virtualNet"], told["exchangeNet"], told["balanced"]) == (10, 10, True)
+    running.cancel()
 
 
 async def test_durable_events_come_in_the_commit_and_conflated_ones_after_it(ledger: LedgerService) -> None:

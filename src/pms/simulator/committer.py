@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from pms.simulator.core import Changes, Engine
+from pms.simulator.changes import Changes
+from pms.simulator.core import Engine
 from pms.simulator.store import Store, rows_of
 
 

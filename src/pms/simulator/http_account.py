@@ -20,7 +20,8 @@ def _totals(venue: Venue, call: Call) -> margin.AccountMargin:
 
 
 def _symbols_in_use(venue: Venue, call: Call) -> list[str]:
-    held = {s for (a, s), p in venue.engine.positions.items() if a == call.account.account_id and p.quantity}
+    mine = call.account.account_id
+    held = {s for (a, s, _), p in venue.engine.positions.items() if a == mine and p.quantity}
     return sorted(held | {o.symbol for o in venue.engine.open_orders_of(call.account)})
 
 

@@ -267,7 +267,7 @@ class Simulator:
 
 
 def _check_symbols(engine: Engine, rules: dict[str, SymbolRules]) -> None:
-    used = {symbol for (_, symbol), position in engine.positions.items() if position.quantity}
+    used = {symbol for (_, symbol, _), position in engine.positions.items() if position.quantity}
     missing = sorted((used | {s for s, book in engine.open_orders.items() if book}) - set(rules))
     if missing:
         raise SimulatorError(

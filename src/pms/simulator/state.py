@@ -9,6 +9,9 @@ from msgspec import Struct, field
 ZERO = Decimal(0)
 MONEY = Decimal("0.00000001")
 OPEN = frozenset({"NEW", "PARTIALLY_FILLED"})
+BOTH = "BOTH"
+PositionKey = tuple[int, str, str]
+"""(account id, symbol, position side); the side is BOTH in one-way mode, LONG or SHORT in hedge mode."""
 
 
 def text(value: Decimal) -> str:
@@ -27,7 +30,10 @@ def round_money(value: Decimal) -> Decimal:
 
 
 class Position(Struct):
-    """A one-way position. `cost` is the signed exact Σ price × quantity of what is held; entry is derived."""
+    """The position of one side (BOTH in one-way mode).
+
+    `cost` is the signed exact Σ price × quantity of what is held; entry is derived.
+    """
 
     account_id: int
     symbol: str
@@ -35,6 +41,7 @@ class Position(Struct):
     cost: Decimal = ZERO
     realized: Decimal = ZERO
     updated_ms: int = 0
+    side: str = BOTH
 
     @property
     def entry(self) -> Decimal:
@@ -90,6 +97,7 @@ class Order(Struct):
     price_match: str = "NONE"
     good_till_ms: int = 0
     expiry_reason: str = "0"
+    position_side: str = BOTH
 
     @property
     def remaining(self) -> Decimal:
@@ -126,6 +134,7 @@ class Trade(Struct, frozen=True):
     commission: Decimal
     maker: bool
     time_ms: int
+    position_side: str = BOTH
 
 
 class Income(Struct, frozen=True):

@@ -17,8 +17,10 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from pms.simulator.core import CLOSED_ORDERS_KEPT, INCOME_KEPT, TRADES_KEPT, Changes
+from pms.simulator.changes import Changes
+from pms.simulator.clearing import INCOME_KEPT, TRADES_KEPT
 from pms.simulator.errors import SimulatorError
+from pms.simulator.order_index import CLOSED_ORDERS_KEPT
 from pms.simulator.state import Account, Income, Order, Position, Trade
 
 SCHEMA_VERSION = 1

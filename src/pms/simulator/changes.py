@@ -1,0 +1,43 @@
+"""What operations changed: rows to make durable, and private events to emit after that (decision 25)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pms.simulator.state import Account, Income, Order, Position, PositionKey, Trade
+
+
+@dataclass(slots=True)
+class Changes:
+    """Everything one or more operations changed: rows by kind, and events as (listen key, JSON)."""
+
+    accounts: dict[int, Account] = field(default_factory=dict)
+    positions: dict[PositionKey, Position] = field(default_factory=dict)
+    orders: dict[int, Order] = field(default_factory=dict)
+    trades: list[Trade] = field(default_factory=list)
+    income: list[Income] = field(default_factory=list)
+    events: list[tuple[str, bytes]] = field(default_factory=list)
+
+    @property
+    def empty(self) -> bool:
+        """True when there is nothing to commit and nothing to emit."""
+        return not (
+            self.accounts or self.positions or self.orders or self.trades or self.income or self.events
+        )
+
+
+class Journal:
+    """Collects changes until they are drained; every part of the exchange writes into the same one."""
+
+    def __init__(self) -> None:
+        self.changes = Changes()
+
+    def emit(self, account: Account, event: bytes) -> None:
+        """Add a private event, when somebody may listen to the account."""
+        if account.listen_key:
+            self.changes.events.append((account.listen_key, event))
+
+    def drain(self) -> Changes:
+        """Return and forget what changed since the last call."""
+        changes, self.changes = self.changes, Changes()
+        return changes

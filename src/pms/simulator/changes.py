@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pms.simulator.state import Account, Income, Order, Position, PositionKey, Trade
+from pms.simulator.state import Account, AlgoOrder, Amendment, Income, Order, Position, PositionKey, Trade
 
 
 @dataclass(slots=True)
@@ -16,13 +16,22 @@ class Changes:
     orders: dict[int, Order] = field(default_factory=dict)
     trades: list[Trade] = field(default_factory=list)
     income: list[Income] = field(default_factory=list)
+    amendments: list[Amendment] = field(default_factory=list)
+    algo_orders: dict[int, AlgoOrder] = field(default_factory=dict)
     events: list[tuple[str, bytes]] = field(default_factory=list)
 
     @property
     def empty(self) -> bool:
         """True when there is nothing to commit and nothing to emit."""
         return not (
-            self.accounts or self.positions or self.orders or self.trades or self.income or self.events
+            self.accounts
+            or self.positions
+            or self.orders
+            or self.trades
+            or self.income
+            or self.amendments
+            or self.algo_orders
+            or self.events
         )
 
 

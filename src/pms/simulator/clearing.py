@@ -71,6 +71,12 @@ class Clearing:
         """Return the id that the next trade of a symbol gets."""
         return self.next_trade_id.get(symbol, FIRST_TRADE_ID)
 
+    def draw_trade_id(self, symbol: str) -> int:
+        """Return the id of a new trade of a symbol."""
+        trade_id = self.peek_trade_id(symbol)
+        self.reserve_trade_id(symbol, trade_id)
+        return trade_id
+
     def reserve_trade_id(self, symbol: str, trade_id: int) -> None:
         """Never give this id again."""
         self.next_trade_id[symbol] = max(self.peek_trade_id(symbol), trade_id + 1)
@@ -95,13 +101,12 @@ class Clearing:
         maker: bool,
         now_ms: int,
         put: Callable[[Order], None],
+        trade_id: int,
     ) -> Position:
-        """Book one trade: order, position, wallet, history and events, in the venue's order of events.
+        """Book one side of a trade: order, position, wallet, history and events, in the venue's order.
 
-        `put` is told of the order's new state before any event is emitted.
+        `put` is told of the order's new state before any event is emitted; the caller drew `trade_id`.
         """
-        trade_id = self.peek_trade_id(order.symbol)
-        self.reserve_trade_id(order.symbol, trade_id)
         position = self.position_of(account, order.symbol, order.position_side)
         key = (account.account_id, order.symbol, order.position_side)
         self.positions[key] = position

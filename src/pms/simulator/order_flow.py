@@ -187,7 +187,10 @@ class OrderFlow:
     def _fill(
         self, account: Account, order: Order, price: Decimal, quantity: Decimal, maker: bool, now_ms: int
     ) -> None:
-        position = self._clearing.fill(account, order, price, quantity, maker, now_ms, self._orders.put)
+        trade_id = self._clearing.draw_trade_id(order.symbol)
+        position = self._clearing.fill(
+            account, order, price, quantity, maker, now_ms, self._orders.put, trade_id
+        )
         self._cut_reduce_only(account, position, now_ms)
 
     def _cut_reduce_only(self, account: Account, position: Position, now_ms: int) -> None:

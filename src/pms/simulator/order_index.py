@@ -9,6 +9,8 @@ from pms.simulator.state import Account, Order
 
 FIRST_ORDER_ID = 8_000_000_001
 CLOSED_ORDERS_KEPT = 50_000
+CLOSED_ALGOS_KEPT = 10_000
+AMENDMENTS_KEPT = 10_000
 
 
 class OrderIndex:

@@ -98,6 +98,16 @@ class Order(Struct):
     good_till_ms: int = 0
     expiry_reason: str = "0"
     position_side: str = BOTH
+    amendments: int = 0
+    priority: int = 0
+    close_position: bool = False
+    algo_id: int = 0
+    forced: bool = False
+
+    @property
+    def queue_key(self) -> int:
+        """Place in the queue of its price: the id, or what replaced it when an amendment lost the place."""
+        return self.priority or self.order_id
 
     @property
     def remaining(self) -> Decimal:
@@ -120,8 +130,70 @@ class Order(Struct):
         return self.cum_quote / self.executed if self.executed else ZERO
 
 
+class Amendment(Struct, frozen=True):
+    """One change of a resting order's price or quantity. `modify_id` is the client's, None without one."""
+
+    amendment_id: int
+    account_id: int
+    symbol: str
+    order_id: int
+    client_order_id: str
+    price_before: Decimal
+    price_after: Decimal
+    quantity_before: Decimal
+    quantity_after: Decimal
+    count: int
+    time_ms: int
+    modify_id: int | None = None
+
+
+class AlgoOrder(Struct):
+    """One conditional order, from acceptance on; `order_id` is its ordinary order once it has fired, else 0.
+
+    `extreme` is the best price since a trailing order became active; zero while it is not.
+    """
+
+    algo_id: int
+    account_id: int
+    symbol: str
+    client_algo_id: str
+    side: str
+    type: str
+    time_in_force: str
+    quantity: Decimal
+    created_ms: int
+    updated_ms: int
+    price: Decimal = ZERO
+    trigger_price: Decimal = ZERO
+    position_side: str = BOTH
+    working_type: str = "CONTRACT_PRICE"
+    price_match: str = "NONE"
+    price_protect: bool = False
+    close_position: bool = False
+    reduce_only: bool = False
+    activate_price: Decimal = ZERO
+    callback_rate: Decimal = ZERO
+    stp_mode: str = "EXPIRE_MAKER"
+    good_till_ms: int = 0
+    status: str = "NEW"
+    order_id: int = 0
+    triggered_ms: int = 0
+    reject_reason: str = ""
+    extreme: Decimal = ZERO
+
+    @property
+    def is_open(self) -> bool:
+        """True until it fires or ends."""
+        return self.status == "NEW"
+
+    @property
+    def sign(self) -> int:
+        """+1 buy, −1 sell."""
+        return 1 if self.side == "BUY" else -1
+
+
 class Trade(Struct, frozen=True):
-    """One fill of ours. `trade_id` is unique for a symbol over all accounts."""
+    """One side of a fill. `trade_id` is unique for a symbol; the two orders of one trade share it."""
 
     trade_id: int
     account_id: int
@@ -151,7 +223,11 @@ class Income(Struct, frozen=True):
 
 
 class Account(Struct):
-    """One exchange account with one API key. `wallet` in USDT."""
+    """One exchange account with one API key. `wallet` in USDT.
+
+    `hedge_mode` keeps LONG and SHORT apart. `countdowns` are the times, by symbol, at which all orders of the
+    symbol are cancelled unless the client asks for a later one first.
+    """
 
     account_id: int
     api_key: str
@@ -162,6 +238,8 @@ class Account(Struct):
     leverage: dict[str, int] = field(default_factory=dict)
     margin_type: dict[str, str] = field(default_factory=dict)
     updated_ms: int = 0
+    hedge_mode: bool = False
+    countdowns: dict[str, int] = field(default_factory=dict)
 
 
 class Market(Struct):

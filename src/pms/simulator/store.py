@@ -20,20 +20,39 @@ from msgspec import Struct
 from pms.simulator.changes import Changes
 from pms.simulator.clearing import INCOME_KEPT, TRADES_KEPT
 from pms.simulator.errors import SimulatorError
-from pms.simulator.order_index import CLOSED_ORDERS_KEPT
-from pms.simulator.state import Account, Income, Order, Position, Trade
+from pms.simulator.order_index import AMENDMENTS_KEPT, CLOSED_ALGOS_KEPT, CLOSED_ORDERS_KEPT
+from pms.simulator.state import Account, AlgoOrder, Amendment, Income, Order, Position, Trade
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE accounts (account_id INTEGER PRIMARY KEY, body BLOB NOT NULL);
-CREATE TABLE positions (account_id INTEGER NOT NULL, symbol TEXT NOT NULL, body BLOB NOT NULL,
-                        PRIMARY KEY (account_id, symbol)) WITHOUT ROWID;
+CREATE TABLE positions (account_id INTEGER NOT NULL, symbol TEXT NOT NULL, side TEXT NOT NULL,
+                        body BLOB NOT NULL, PRIMARY KEY (account_id, symbol, side)) WITHOUT ROWID;
 CREATE TABLE orders (order_id INTEGER PRIMARY KEY, is_open INTEGER NOT NULL, body BLOB NOT NULL);
 CREATE INDEX orders_open ON orders (is_open) WHERE is_open = 1;
 CREATE TABLE trades (row_id INTEGER PRIMARY KEY, symbol TEXT NOT NULL, trade_id INTEGER NOT NULL,
-                     body BLOB NOT NULL, UNIQUE (symbol, trade_id));
+                     order_id INTEGER NOT NULL, body BLOB NOT NULL, UNIQUE (symbol, trade_id, order_id));
 CREATE TABLE income (income_id INTEGER PRIMARY KEY, body BLOB NOT NULL);
+CREATE TABLE amendments (amendment_id INTEGER PRIMARY KEY, body BLOB NOT NULL);
+CREATE TABLE algo_orders (algo_id INTEGER PRIMARY KEY, is_open INTEGER NOT NULL, body BLOB NOT NULL);
+CREATE INDEX algo_orders_open ON algo_orders (is_open) WHERE is_open = 1;
+"""
+FROM_VERSION_1 = """
+ALTER TABLE positions RENAME TO positions_1;
+CREATE TABLE positions (account_id INTEGER NOT NULL, symbol TEXT NOT NULL, side TEXT NOT NULL,
+                        body BLOB NOT NULL, PRIMARY KEY (account_id, symbol, side)) WITHOUT ROWID;
+INSERT INTO positions SELECT account_id, symbol, 'BOTH', body FROM positions_1;
+DROP TABLE positions_1;
+ALTER TABLE trades RENAME TO trades_1;
+CREATE TABLE trades (row_id INTEGER PRIMARY KEY, symbol TEXT NOT NULL, trade_id INTEGER NOT NULL,
+                     order_id INTEGER NOT NULL, body BLOB NOT NULL, UNIQUE (symbol, trade_id, order_id));
+INSERT INTO trades SELECT row_id, symbol, trade_id, json_extract(CAST(body AS TEXT), '$.order_id'), body
+                   FROM trades_1;
+DROP TABLE trades_1;
+CREATE TABLE amendments (amendment_id INTEGER PRIMARY KEY, body BLOB NOT NULL);
+CREATE TABLE algo_orders (algo_id INTEGER PRIMARY KEY, is_open INTEGER NOT NULL, body BLOB NOT NULL);
+CREATE INDEX algo_orders_open ON algo_orders (is_open) WHERE is_open = 1;
 """
 
 _encode = msgspec.json.Encoder().encode
@@ -44,20 +63,24 @@ class Rows:
     """One commit group, encoded on the event loop so that the worker thread touches no live object."""
 
     accounts: list[tuple[int, bytes]]
-    positions: list[tuple[int, str, bytes]]
+    positions: list[tuple[int, str, str, bytes]]
     orders: list[tuple[int, int, bytes]]
-    trades: list[tuple[str, int, bytes]]
+    trades: list[tuple[str, int, int, bytes]]
     income: list[tuple[int, bytes]]
+    amendments: list[tuple[int, bytes]]
+    algo_orders: list[tuple[int, int, bytes]]
 
 
 def rows_of(changes: Changes) -> Rows:
     """Encode the changed records."""
     return Rows(
         accounts=[(a.account_id, _encode(a)) for a in changes.accounts.values()],
-        positions=[(p.account_id, p.symbol, _encode(p)) for p in changes.positions.values()],
+        positions=[(p.account_id, p.symbol, p.side, _encode(p)) for p in changes.positions.values()],
         orders=[(o.order_id, int(o.is_open), _encode(o)) for o in changes.orders.values()],
-        trades=[(t.symbol, t.trade_id, _encode(t)) for t in changes.trades],
+        trades=[(t.symbol, t.trade_id, t.order_id, _encode(t)) for t in changes.trades],
         income=[(i.income_id, _encode(i)) for i in changes.income],
+        amendments=[(a.amendment_id, _encode(a)) for a in changes.amendments],
+        algo_orders=[(a.algo_id, int(a.is_open), _encode(a)) for a in changes.algo_orders.values()],
     )
 
 
@@ -94,16 +117,21 @@ class Store:
             raise sqlite3.DatabaseError(f"schema {version} is newer than this program's {SCHEMA_VERSION}")
         self._db.execute("BEGIN IMMEDIATE")
         if version == 0:
-            for statement in SCHEMA.split(";"):
-                if statement.strip():
-                    self._db.execute(statement)
+            self._run(SCHEMA)
             self._db.execute("INSERT INTO meta VALUES ('epoch', ?)", (secrets.token_hex(8),))
-            self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
         else:
             result = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
             if result != "ok":
                 raise sqlite3.DatabaseError(result)
+        if version == 1:
+            self._run(FROM_VERSION_1)
+        self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
         self._db.execute("COMMIT")
+
+    def _run(self, script: str) -> None:
+        for statement in script.split(";"):
+            if statement.strip():
+                self._db.execute(statement)
 
     @property
     def epoch(self) -> str:
@@ -122,11 +150,14 @@ class Store:
         """Yield every remembered record, parents first, oldest first. Raises `SimulatorError`."""
         sources: tuple[tuple[type[Struct], str], ...] = (
             (Account, "SELECT body FROM accounts ORDER BY account_id"),
-            (Position, "SELECT body FROM positions ORDER BY account_id, symbol"),
+            (Position, "SELECT body FROM positions ORDER BY account_id, symbol, side"),
             (Order, "SELECT body FROM orders WHERE is_open = 1 ORDER BY order_id"),
             (Order, _last("orders", "order_id", CLOSED_ORDERS_KEPT, "WHERE is_open = 0")),
             (Trade, _last("trades", "row_id", TRADES_KEPT)),
             (Income, _last("income", "income_id", INCOME_KEPT)),
+            (Amendment, _last("amendments", "amendment_id", AMENDMENTS_KEPT)),
+            (AlgoOrder, "SELECT body FROM algo_orders WHERE is_open = 1 ORDER BY algo_id"),
+            (AlgoOrder, _last("algo_orders", "algo_id", CLOSED_ALGOS_KEPT, "WHERE is_open = 0")),
         )
         for kind, query in sources:
             decoder = msgspec.json.Decoder(kind)
@@ -144,10 +175,14 @@ class Store:
         try:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.executemany("INSERT OR REPLACE INTO accounts VALUES (?, ?)", rows.accounts)
-            self._db.executemany("INSERT OR REPLACE INTO positions VALUES (?, ?, ?)", rows.positions)
+            self._db.executemany("INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?)", rows.positions)
             self._db.executemany("INSERT OR REPLACE INTO orders VALUES (?, ?, ?)", rows.orders)
-            self._db.executemany("INSERT INTO trades (symbol, trade_id, body) VALUES (?, ?, ?)", rows.trades)
+            self._db.executemany(
+                "INSERT INTO trades (symbol, trade_id, order_id, body) VALUES (?, ?, ?, ?)", rows.trades
+            )
             self._db.executemany("INSERT INTO income VALUES (?, ?)", rows.income)
+            self._db.executemany("INSERT INTO amendments VALUES (?, ?)", rows.amendments)
+            self._db.executemany("INSERT OR REPLACE INTO algo_orders VALUES (?, ?, ?)", rows.algo_orders)
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             raise SimulatorError(f"The simulator cannot write its data file {self.path}: {error}.") from error

@@ -83,6 +83,38 @@ def test_unreadable_row_names_its_kind(tmp_path: Path) -> None:
     store.close()
 
 
+def test_a_file_of_the_first_schema_is_carried_over(tmp_path: Path) -> None:
+    path = tmp_path / "exchange.db"
+    store = Store(path)
+    engine, account = engine_with()
+    placed(engine, account, quantity="25")
+    store.write(rows_of(engine.drain()))
+    store.close()
+    with closing(sqlite3.connect(path)) as db, db:
+        for statement in (
+            "ALTER TABLE positions RENAME TO p2",
+            "CREATE TABLE positions (account_id INTEGER NOT NULL, symbol TEXT NOT NULL, body BLOB NOT NULL, "
+            "PRIMARY KEY (account_id, symbol)) WITHOUT ROWID",
+            "INSERT INTO positions SELECT account_id, symbol, body FROM p2",
+            "ALTER TABLE trades RENAME TO t2",
+            "CREATE TABLE trades (row_id INTEGER PRIMARY KEY, symbol TEXT NOT NULL, "
+            "trade_id INTEGER NOT NULL, body BLOB NOT NULL, UNIQUE (symbol, trade_id))",
+            "INSERT INTO trades SELECT row_id, symbol, trade_id, body FROM t2",
+            *(f"DROP TABLE {name}" for name in ("p2", "t2", "amendments", "algo_orders")),
+            "PRAGMA user_version=1",
+        ):
+            db.execute(statement)
+    again = Store(path)
+    restored = Engine({"BTCUSDT": RULES["BTCUSDT"]}, Fees())
+    restored.restore(again.load())
+    again.close()
+    assert restored.positions == engine.positions
+    assert list(restored.trades) == list(engine.trades)
+    with closing(sqlite3.connect(path)) as db:
+        rows = db.execute("SELECT symbol, trade_id, order_id FROM trades ORDER BY row_id").fetchall()
+    assert rows == [(t.symbol, t.trade_id, t.order_id) for t in engine.trades]
+
+
 async def test_restart_keeps_orders_listen_key_and_epoch(tmp_path: Path) -> None:
     config = SimulatorConfig(
         data_path=tmp_path / "exchange.db", accounts=((KEY, SECRET, D(1000)),), symbols=("BTCUSDT",)

@@ -24,6 +24,8 @@ from pms.simulator.config import Fees
 from pms.simulator.errors import Reject
 from pms.simulator.order_flow import OrderFlow
 from pms.simulator.order_index import OrderIndex
+from pms.simulator.queue_model import MODELS
+from pms.simulator.resting import RestingQueue
 from pms.simulator.rules import NewOrder, SymbolRules
 from pms.simulator.state import BOTH, Account, Income, Market, Order, Position, PositionKey, Trade
 
@@ -31,10 +33,20 @@ from pms.simulator.state import BOTH, Account, Income, Market, Order, Position, 
 class Engine:
     """The matching engine and clearing house of one simulated venue."""
 
-    def __init__(self, rules: Mapping[str, SymbolRules], fees: Fees, default_leverage: int = 20) -> None:
+    def __init__(
+        self,
+        rules: Mapping[str, SymbolRules],
+        fees: Fees,
+        default_leverage: int = 20,
+        queue_model: str = "power",
+    ) -> None:
         self.rules = dict(rules)
         self.default_leverage = default_leverage
         self.markets: dict[str, Market] = {symbol: Market(symbol) for symbol in rules}
+        self.resting = {
+            symbol: RestingQueue(self.markets[symbol], rule.price.step, rule.lot.step, MODELS[queue_model])
+            for symbol, rule in rules.items()
+        }
         self.journal = Journal()
         self.book = AccountBook(self.journal)
         self.orders = OrderIndex()
@@ -222,5 +234,21 @@ class Engine:
     # -- market
 
     def quote(self, market: Market, now_ms: int) -> None:
-        """Match the resting orders of a symbol against its new quote."""
-        self.flow.quote(market, now_ms)
+        """Match the resting orders of a symbol against its new quote; `before_update` came before it."""
+        self.resting[market.symbol].level_changed()
+        if market.live and self.orders.open.get(market.symbol):
+            fills = self.resting[market.symbol].crossed(self.orders.open[market.symbol])
+            self.flow.fill_resting(fills, now_ms)
+
+    def public_trade(
+        self, market: Market, price: Decimal, quantity: Decimal, buyer_is_maker: bool, now_ms: int
+    ) -> None:
+        """Let a trade of the tape take from the queues in which orders rest."""
+        orders = self.orders.open.get(market.symbol)
+        if orders:
+            fills = self.resting[market.symbol].traded(orders, price, quantity, buyer_is_maker)
+            self.flow.fill_resting(fills, now_ms)
+
+    def before_update(self, market: Market) -> None:
+        """Give new resting orders their place in the queue, before the market changes."""
+        self.resting[market.symbol].join(self.orders.open.get(market.symbol, {}))

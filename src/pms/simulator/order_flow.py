@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 
 from pms.simulator import errors, margin, matching, wire_events
@@ -68,23 +68,11 @@ class OrderFlow:
         self._finish(account, order, "CANCELED", "CANCELED", now_ms)
         return order
 
-    def quote(self, market: Market, now_ms: int) -> None:
-        """Match the resting orders of a symbol against its new quote."""
-        book = self._orders.open.get(market.symbol)
-        if not book or not market.live:
-            return
-        for side, best, size in (
-            ("BUY", market.ask, market.ask_quantity),
-            ("SELL", market.bid, market.bid_quantity),
-        ):
-            sign = 1 if side == "BUY" else -1
-            hit = [o for o in book.values() if o.side == side and (o.price - best) * sign >= 0]
-            left = size
-            for order in sorted(hit, key=lambda o: (-o.price * sign, o.order_id)):
-                part = min(left, order.remaining)
-                if part <= 0 or not order.is_open:
-                    continue
-                left -= part
+    def fill_resting(self, fills: Iterable[tuple[Order, Decimal]], now_ms: int) -> None:
+        """Execute fills of resting orders at their own prices (see `resting`), while they are still open."""
+        for order, quantity in fills:
+            part = min(quantity, order.remaining)
+            if part > 0 and order.is_open:
                 self._fill(self._accounts.by_id[order.account_id], order, order.price, part, True, now_ms)
 
     def _reduce_only_quantity(self, account: Account, new: NewOrder) -> Decimal:
@@ -159,6 +147,7 @@ class OrderFlow:
         else:
             limit = order.price
         fills = matching.take(market, order.side, order.quantity, rules.price.step, limit)
+        matching.consume(market, order.side, fills)
         first_id = self._clearing.peek_trade_id(order.symbol)
         for offset, (price, quantity) in enumerate(fills):
             self._journal.emit(

@@ -6,6 +6,8 @@ from decimal import ROUND_HALF_UP, Decimal
 
 from msgspec import Struct, field
 
+from pms.simulator.recorded_book import RecordedBook
+
 ZERO = Decimal(0)
 MONEY = Decimal("0.00000001")
 OPEN = frozenset({"NEW", "PARTIALLY_FILLED"})
@@ -243,7 +245,11 @@ class Account(Struct):
 
 
 class Market(Struct):
-    """The live prices of one symbol, as the replay or a script last set them."""
+    """The live prices of one symbol, as the replay or a script last set them.
+
+    `book` holds the recorded levels behind the quote, `taken` what was taken of displayed levels by (side of
+    the taker, price). `scripted` while a script holds the quote; `capped` when sizes are modelled.
+    """
 
     symbol: str
     bid: Decimal = ZERO
@@ -253,6 +259,15 @@ class Market(Struct):
     mark: Decimal = ZERO
     update_id: int = 0
     time_ms: int = 0
+    book: RecordedBook | None = None
+    taken: dict[tuple[str, Decimal], Decimal] = field(default_factory=dict)
+    scripted: bool = False
+    capped: bool = True
+
+    @property
+    def deep(self) -> bool:
+        """True when recorded levels stand behind the quote."""
+        return self.book is not None and self.book.applied > 0 and not self.scripted
 
     @property
     def live(self) -> bool:

@@ -191,7 +191,9 @@ class Settings(BaseSettings):
     binance_api_secret: SecretStr | None = Field(
         None,
         validation_alias=AliasChoices("BINANCE_API_SECRET", "secret"),
-        description="API secret of the real account. The incumbent's name is accepted too.",
+        description="API secret of the real account. The incumbent's name is accepted too. The kind of key "
+        "is told by the text: the PEM of an RSA or Ed25519 private key (PKCS#8, unencrypted; `\\n` means "
+        "a line break), else HMAC.",
     )
     binance_rest_url: str | None = Field(
         None, validation_alias="BINANCE_REST_URL", description="REST address, when it is not the usual one."

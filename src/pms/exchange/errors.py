@@ -5,7 +5,8 @@ PmsError
     ├── ExchangeUnavailable    network, time-out, 5xx, ban, local budget
     ├── ExchangeRefusal        the exchange refused a query: carries `code` and `message`
     ├── UnreadablePayload      an answer or event that cannot be understood, or an unlisted symbol
-    └── AccountGuardError      the real account is not one-way, cross, single-asset (decision 15)
+    ├── AccountGuardError      the real account is not one-way, cross, single-asset (decision 15)
+    └── ApiKeyError            the API secret cannot sign: mend the setting, then start again
 """
 
 from pms.model.errors import PmsError
@@ -34,3 +35,7 @@ class UnreadablePayload(ExchangeError):
 
 class AccountGuardError(ExchangeError):
     """The real account's mode would break the ledger's arithmetic; trading must not start."""
+
+
+class ApiKeyError(ExchangeError):
+    """The API secret is no key that can sign. The text never quotes it."""

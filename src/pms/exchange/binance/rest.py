@@ -14,7 +14,7 @@ from yarl import URL
 
 from pms.exchange.binance.clock_sync import ClockSync
 from pms.exchange.binance.config import BinanceConfig
-from pms.exchange.binance.outcome import Effect, Verdict, judge
+from pms.exchange.binance.outcome import Blocks, Effect, Request, Verdict, judge
 from pms.exchange.binance.signing import Signer, encode
 from pms.exchange.errors import ExchangeError, ExchangeRefusal, ExchangeUnavailable, UnreadablePayload
 from pms.exchange.messages import ServerTime
@@ -228,7 +228,8 @@ class RestClient:
             self._silences += 1
             reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             return Silence(progress.connected, reason, 1000, timestamp_ms, window_ms)
-        return self._judged(status, headers, body, timestamp_ms, window_ms)
+        kind = _kind_of(method, security)
+        return self._judged(kind, status, headers, body, timestamp_ms, window_ms)
 
     async def _exchange(
         self,
@@ -265,7 +266,13 @@ class RestClient:
             return response.status, response.headers, await response.read()
 
     def _judged(
-        self, status: int, headers: Mapping[str, str], body: bytes, timestamp_ms: int, window_ms: int
+        self,
+        kind: Request,
+        status: int,
+        headers: Mapping[str, str],
+        body: bytes,
+        timestamp_ms: int,
+        window_ms: int,
     ) -> Answer:
         self.epoch = headers.get(EPOCH_HEADER, self.epoch)
         for name in self._used:
@@ -280,14 +287,15 @@ class RestClient:
             message,
             now_ms=self.time.exchange_now_ms(),
             retry_after_ms=int(retry) * 1000 if retry.isdigit() else None,
+            request=kind,
         )
         until = self._clock.monotonic() + verdict.retry_after_ms / 1000
-        if verdict.blocks_all:
+        if verdict.blocks is Blocks.ALL:
             self._blocked_until = max(self._blocked_until, until)
             log.error(
                 "the exchange limits us (HTTP %s): nothing is sent for %s ms", status, verdict.retry_after_ms
             )
-        if verdict.blocks_orders:
+        if verdict.blocks is Blocks.ORDERS:
             self._orders_blocked_until = max(self._orders_blocked_until, until)
         return Answer(status, body, code, message, verdict, timestamp_ms, window_ms)
 
@@ -315,6 +323,12 @@ class RestClient:
 # aiohttp tells when a connection is there: before that, nothing of the request can have been written.
 async def _connected(session: aiohttp.ClientSession, context: SimpleNamespace, parameters: object) -> None:
     context.trace_request_ctx.connected = True
+
+
+def _kind_of(method: str, security: Security) -> Request:
+    if security is not Security.ORDER:
+        return Request.READ
+    return {"POST": Request.PLACE, "PUT": Request.AMEND}.get(method, Request.CANCEL)
 
 
 def _error_of(status: int, body: bytes) -> tuple[int | None, str]:

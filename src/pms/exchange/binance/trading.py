@@ -3,7 +3,7 @@
 import msgspec
 
 from pms.exchange.binance.convert import report_of_answer
-from pms.exchange.binance.outcome import NOT_OPEN_CODES, Effect, refusal_of
+from pms.exchange.binance.outcome import Effect, Finding, refusal_of
 from pms.exchange.binance.rest import Answer, RestClient, Security, Silence
 from pms.exchange.binance.symbols import SymbolDirectory
 from pms.exchange.errors import ExchangeRefusal, UnreadablePayload
@@ -120,7 +120,7 @@ class BinanceTrading:
 
     def _cancel_outcome(self, answer: Answer) -> CancelOutcome:
         reason = f"HTTP {answer.status}: {answer.message or 'no text'} ({answer.code})"
-        if answer.code in NOT_OPEN_CODES:
+        if answer.verdict.finding is Finding.NOT_OPEN:
             return CancelOutcome(CancelVerdict.NOT_OPEN, None, answer.message)
         match answer.verdict.effect:
             case Effect.NONE | Effect.REFUSED:

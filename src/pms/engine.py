@@ -15,6 +15,7 @@ from pms.bus.port import BusMode, SharedState
 from pms.bus.redis import RedisState
 from pms.data_folder import DataFolder
 from pms.exchange.binance.adapter import BinanceExchange
+from pms.exchange.binance.bans import FileBans
 from pms.exchange.binance.config import BinanceConfig, Secret
 from pms.exchange.errors import AccountGuardError, ExchangeError
 from pms.execution.service import Trader
@@ -44,6 +45,7 @@ GUARD_SECONDS = 60.0
 SIMULATED_WALLET = Decimal(1_000_000)
 EMBEDDED_KEY = "pms-embedded-simulator"
 SIMULATOR_FILE = "simulator.db"
+BAN_FILE = "exchange-ban.json"
 
 
 class EngineError(PmsError):
@@ -202,9 +204,9 @@ class Engine:
         await lease.take(LEASE_WAIT_SECONDS, self._say)
         stack.push_async_callback(ledger.release_lease)
         state = await self._shared_state(stack)
-        exchange = BinanceExchange(
-            self._exchange_config(simulator, folder), clock, SystemRandom(), lease.left_ms
-        )
+        config = self._exchange_config(simulator, folder)
+        bans = FileBans(folder.path / BAN_FILE, config.rest_url)
+        exchange = BinanceExchange(config, clock, SystemRandom(), lease.left_ms, bans)
         stack.push_async_callback(exchange.close)
         self._say(f"connecting to the exchange ({settings.exchange})")
         await exchange.start()

@@ -97,6 +97,16 @@ WATCHED_SYMBOLS_MAX = 300
 """Symbols with live streams. Overflow: a further watch is refused with BOUND_REACHED; held symbols come
 first."""
 
+# --- Exchange ---
+
+EXCHANGE_RESERVE_PERCENT = 20
+"""Share of the exchange's request weight and order counts that only risk-reducing orders, cancels and
+queries of positions and orders may use. Overflow: other requests are not sent, and told when to retry."""
+
+EXCHANGE_SPENDERS_MAX = 1_000
+"""Sub-accounts whose use of the exchange's limits is counted apart. Overflow: counted together as
+`others`."""
+
 # --- Bus ---
 
 BUS_CALL_DEADLINE_MS = 250

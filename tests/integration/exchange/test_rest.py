@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from random import Random
 from urllib.parse import parse_qs
 
@@ -12,6 +13,8 @@ from aiohttp import web
 from msgspec.structs import fields
 
 from pms.exchange.binance import BinanceExchange
+from pms.exchange.binance.bans import FileBans, MemoryBans
+from pms.exchange.binance.budget import Ban
 from pms.exchange.errors import (
     AccountGuardError,
     ExchangeRefusal,
@@ -41,7 +44,7 @@ from pms.model.order import (
 from pms.model.refusal import RefusalCode
 from pms.model.symbol import Symbol
 from pms.runtime import SystemClock
-from tests.integration.exchange.fake_venue import FakeVenue, Handler, answer, running_venue
+from tests.integration.exchange.fake_venue import FakeVenue, Handler, answer, contract, running_venue
 
 BTC = Symbol("BTC/USDT:USDT")
 ORDER = ("POST", "/fapi/v1/order")
@@ -270,6 +273,73 @@ async def test_the_weight_and_order_counts_are_read(venue: FakeVenue, exchange: 
     await exchange.trading.place(market_order())
     rest = exchange.statistics().rest
     assert (rest.weight_used_1m, rest.orders_used_10s, rest.orders_used_1m) == (17, 3, 9)
+
+
+async def test_the_reserve_is_kept_for_reducing_risk(venue: FakeVenue, exchange: BinanceExchange) -> None:
+    counts = {"X-MBX-USED-WEIGHT-1M": "9", "X-MBX-ORDER-COUNT-10S": "241", "X-MBX-ORDER-COUNT-1M": "300"}
+    venue.script[ORDER] = always(PLACED, 200, **counts)
+    assert isinstance(await exchange.trading.place(market_order()), Confirmed)
+    refused = await exchange.trading.place(market_order())
+    assert isinstance(refused, NotSent)
+    assert "241 of 300 used" in refused.reason
+    assert 0 < refused.retry_after_ms <= 10_000
+    assert isinstance(await exchange.trading.place(market_order(risk_reducing=True)), Confirmed)
+    venue.script[CANCEL] = always(PLACED | {"status": "CANCELED"})
+    assert (await exchange.trading.cancel(BTC, ID)).verdict is CancelVerdict.CANCELLED
+    assert venue.count(*ORDER) == 2
+    spent = exchange.statistics().rest.control.spent_by_owner
+    assert (spent["abcdefgh"].requests, spent["abcdefgh"].orders, spent["abcdefgh"].refused) == (3, 2, 1)
+    assert spent["system"].weight == 4
+
+
+async def test_limits_are_those_that_the_exchange_tells(venue: FakeVenue) -> None:
+    limit = {"rateLimitType": "ORDERS", "interval": "SECOND", "intervalNum": 10, "limit": 5}
+    info = {"symbols": [contract("BTCUSDT")], "rateLimits": [limit]}
+    venue.script["GET", "/fapi/v1/exchangeInfo"] = always(info)
+    venue.script[ORDER] = always(PLACED)
+    exchange = BinanceExchange(venue.config(), SystemClock(), Random(1))
+    await exchange.start()
+    outcomes = [await exchange.trading.place(market_order()) for _ in range(5)]
+    assert [type(each) for each in outcomes] == [Confirmed] * 4 + [NotSent]
+    await exchange.close()
+
+
+async def test_a_ban_outlives_a_restart(venue: FakeVenue, tmp_path: Path) -> None:
+    def engine() -> BinanceExchange:
+        bans = FileBans(tmp_path / "ban.json", venue.config().rest_url)
+        return BinanceExchange(venue.config(), SystemClock(), Random(1), bans=bans)
+
+    before = engine()
+    await before.start()
+    text = f"Way too many requests; IP(1) banned until {before.now_ms() + 200_000}."
+    venue.script[ORDER] = always({"code": -1003, "msg": text}, 418)
+    assert isinstance(await before.trading.place(market_order()), NotSent)
+    await before.close()
+    asked, after = len(venue.requests), engine()
+    with pytest.raises(ExchangeUnavailable, match="stopped us"):
+        await after.start()
+    await after.close()
+    assert len(venue.requests) == asked, "not even the clock is asked for"
+
+
+async def test_the_end_of_a_short_ban_is_waited_for_at_the_start(venue: FakeVenue) -> None:
+    bans = MemoryBans()
+    clock = SystemClock()
+    until_ms = clock.now_ms() + 150
+    bans.save(Ban(until_ms))
+    exchange = BinanceExchange(venue.config(), clock, Random(1), bans=bans)
+    await exchange.start()
+    assert clock.now_ms() >= until_ms
+    await exchange.close()
+
+
+async def test_an_order_is_never_repeated_on_a_connection_that_was_closed(
+    venue: FakeVenue, exchange: BinanceExchange
+) -> None:
+    venue.script[CANCEL] = hang_up
+    await exchange.account.server_time_ms()
+    assert (await exchange.trading.cancel(BTC, ID)).verdict is CancelVerdict.UNKNOWN
+    assert venue.count(*CANCEL) == 1
 
 
 @pytest.mark.parametrize(

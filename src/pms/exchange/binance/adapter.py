@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from random import Random
 
 from pms.exchange.binance.account import BinanceAccount
+from pms.exchange.binance.bans import BanStore
 from pms.exchange.binance.config import BinanceConfig
 from pms.exchange.binance.market import BinanceMarket, load_exchange_info
 from pms.exchange.binance.rest import RestClient, RestStatistics
@@ -19,6 +20,9 @@ from pms.exchange.messages import ExchangeInfo
 from pms.model.clock import Clock
 
 log = logging.getLogger("pms.exchange.binance")
+
+BAN_WAIT_MS_MAX = 150_000
+"""The first ban of the exchange lasts two minutes; the start fails for a longer one, and says until when."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +49,11 @@ class BinanceExchange:
         clock: Clock,
         random: Random,
         lease_left_ms: Callable[[], int | None] | None = None,
+        bans: BanStore | None = None,
     ) -> None:
         self.config = config
         self._clock = clock
-        self._rest = RestClient(config, clock, lease_left_ms)
+        self._rest = RestClient(config, clock, lease_left_ms, bans)
         self._symbols = SymbolDirectory(self._load_symbols, config.settle_asset, clock)
         self._streams = MarketStreams(config, self._symbols, clock, random)
         self.market = BinanceMarket(self._rest, self._symbols, self._streams)
@@ -57,11 +62,20 @@ class BinanceExchange:
         self.user_stream = BinanceUserStream(config, self._rest, self._symbols, clock, random)
 
     async def _load_symbols(self) -> ExchangeInfo:
-        return await load_exchange_info(self._rest)
+        info = await load_exchange_info(self._rest)
+        self._rest.control.budget.configure(info.rate_limits)
+        return info
 
     async def start(self) -> None:
-        """Open connections, measure the clock, load the symbols. Raises ExchangeError; `close` it then."""
+        """Open connections, measure the clock, load the symbols. Raises ExchangeError; `close` it then.
+
+        A ban that is left from before and ends soon is waited for: asking would make it longer.
+        """
         await self._rest.open()
+        stopped_ms = self._rest.control.stopped_ms()
+        if 0 < stopped_ms <= BAN_WAIT_MS_MAX:
+            log.warning("the exchange has banned this address; waiting %s ms", stopped_ms)
+            await self._clock.sleep(stopped_ms / 1000)
         await self._rest.time.measure()
         await self._symbols.refresh()
 

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from pms.limits import EXCHANGE_RESERVE_PERCENT
+
 
 class Secret:
     """Text that never shows in a log, a traceback or a repr."""
@@ -54,6 +56,7 @@ class BinanceConfig:
 
     `recv_window_ms` is the longest validity of a signed order; with a lease it is cut further, so that no
     order of this engine can act after its lease (decision 28). `lease_margin_ms` is kept between both.
+    `reserve_percent` of the shared request limits is kept for reducing risk (decision 22).
     """
 
     rest_url: str
@@ -71,6 +74,7 @@ class BinanceConfig:
     keepalive_seconds: float = 30.0
     clock_sync_seconds: float = 60.0
     symbols_refresh_seconds: float = 3600.0
+    reserve_percent: int = EXCHANGE_RESERVE_PERCENT
     streams: StreamTuning = field(default_factory=StreamTuning)
 
     @staticmethod

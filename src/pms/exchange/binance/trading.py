@@ -3,6 +3,7 @@
 import msgspec
 
 from pms.exchange.binance.convert import report_of_answer
+from pms.exchange.binance.costs import Lane
 from pms.exchange.binance.outcome import Effect, Finding, refusal_of
 from pms.exchange.binance.rest import Answer, RestClient, Security, Silence
 from pms.exchange.binance.symbols import SymbolDirectory
@@ -19,7 +20,7 @@ from pms.exchange.port import (
     PlaceOutcome,
     RefusedByExchange,
 )
-from pms.model.ids import ClientOrderId
+from pms.model.ids import ClientOrderId, owner_prefix
 from pms.model.money import plain
 from pms.model.order import ApprovedOrder, ExchangeOrderStatus, OrderType, TimeInForce
 from pms.model.refusal import RefusalCode
@@ -59,6 +60,16 @@ def placement(order: ApprovedOrder, native: str) -> list[tuple[str, str]]:
     return parameters
 
 
+def lane_of(order: ApprovedOrder) -> Lane:
+    """Return the lane of a placement: what reduces risk may use the reserve (decision 22)."""
+    return Lane.RISK if order.risk_reducing else Lane.ORDINARY
+
+
+def owner_of(client_order_id: ClientOrderId) -> str:
+    """Return the sub-account's prefix of one of our orders (decision 23), "" for others."""
+    return owner_prefix(client_order_id) or ""
+
+
 class BinanceTrading:
     """Implements `Trading`. Concurrent calls are independent; no order of arrival is promised."""
 
@@ -72,7 +83,14 @@ class BinanceTrading:
         if native is None:
             text = f"the exchange does not list {order.symbol}"
             return RefusedByExchange(INVALID_SYMBOL, text, RefusalCode.UNKNOWN_SYMBOL, 0, 0)
-        answer = await self._rest.send("POST", ORDER_PATH, placement(order, native), Security.ORDER)
+        answer = await self._rest.send(
+            "POST",
+            ORDER_PATH,
+            placement(order, native),
+            Security.ORDER,
+            lane=lane_of(order),
+            owner=owner_of(order.client_order_id),
+        )
         if isinstance(answer, Silence):
             if answer.written:
                 return OutcomeUnknown(answer.reason, answer.timestamp_ms, answer.recv_window_ms)
@@ -83,7 +101,7 @@ class BinanceTrading:
 
     def _place_outcome(self, answer: Answer) -> PlaceOutcome:
         stamps = answer.timestamp_ms, answer.recv_window_ms
-        reason = f"HTTP {answer.status}: {answer.message or 'no text'} ({answer.code})"
+        reason = answer.reason()
         match answer.verdict.effect:
             case Effect.NONE:
                 return NotSent(reason, answer.verdict.retry_after_ms)
@@ -110,7 +128,8 @@ class BinanceTrading:
         if native is None:
             return CancelOutcome(CancelVerdict.NOT_SENT, None, f"the exchange does not list {symbol}")
         parameters = (("symbol", native), ("origClientOrderId", client_order_id))
-        answer = await self._rest.send("DELETE", ORDER_PATH, parameters, Security.ORDER)
+        owner = owner_of(client_order_id)
+        answer = await self._rest.send("DELETE", ORDER_PATH, parameters, Security.ORDER, owner=owner)
         if isinstance(answer, Silence):
             verdict = CancelVerdict.UNKNOWN if answer.written else CancelVerdict.NOT_SENT
             return CancelOutcome(verdict, None, answer.reason)
@@ -119,7 +138,7 @@ class BinanceTrading:
         return self._cancel_outcome(answer)
 
     def _cancel_outcome(self, answer: Answer) -> CancelOutcome:
-        reason = f"HTTP {answer.status}: {answer.message or 'no text'} ({answer.code})"
+        reason = answer.reason()
         if answer.verdict.finding is Finding.NOT_OPEN:
             return CancelOutcome(CancelVerdict.NOT_OPEN, None, answer.message)
         match answer.verdict.effect:

@@ -1,0 +1,75 @@
+"""Bans that outlive a restart: going on after a 418 earns a longer one (Binance spec 1.6)."""
+
+import logging
+import os
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from pms.exchange.binance.budget import Ban
+
+log = logging.getLogger("pms.exchange.binance")
+
+
+class BanStore(Protocol):
+    """Keeps the newest ban."""
+
+    def load(self) -> Ban:
+        """Return what was saved; an empty ban when nothing was, or when it cannot be read."""
+        ...
+
+    def save(self, ban: Ban) -> None: ...
+
+
+class MemoryBans:
+    """Forgets at the end of the process; for tools and tests."""
+
+    def __init__(self) -> None:
+        self._ban = Ban()
+
+    def load(self) -> Ban:
+        return self._ban
+
+    def save(self, ban: Ban) -> None:
+        self._ban = ban
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    venue: str
+    all_until_ms: int
+    orders_until_ms: int
+
+
+class FileBans:
+    """One small file, replaced as a whole. A ban counts only at the venue that spoke it.
+
+    A file that cannot be read or written is reported and does not stop the engine: the exchange would tell
+    its ban again.
+    """
+
+    def __init__(self, path: Path, venue: str) -> None:
+        self._path = path
+        self._venue = venue
+
+    def load(self) -> Ban:
+        try:
+            kept = msgspec.json.decode(self._path.read_bytes(), type=_Kept)
+        except FileNotFoundError:
+            return Ban()
+        except (OSError, msgspec.DecodeError) as error:
+            log.warning("the file of bans %s cannot be read: %s", self._path, error)
+            return Ban()
+        return Ban(kept.all_until_ms, kept.orders_until_ms) if kept.venue == self._venue else Ban()
+
+    def save(self, ban: Ban) -> None:
+        """Write at once: this blocks for a disk write, at a moment when nothing may be sent anyway."""
+        draft = self._path.with_name(f"{self._path.name}.draft")
+        try:
+            with draft.open("wb") as file:
+                file.write(msgspec.json.encode(_Kept(self._venue, ban.all_until_ms, ban.orders_until_ms)))
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(self._path)
+        except OSError as error:
+            log.warning("the ban could not be kept in %s: %s", self._path, error)

@@ -127,7 +127,9 @@ class Feed:
         self._engine.quote(market, now_ms)
         stream = f"{symbol.lower()}@bookTicker"
         if self._hub.wants("public", stream):
-            event = wire.BookTickerEvent(market.update_id, symbol, *quote, now_ms, now_ms)
+            event = wire.BookTickerEvent(
+                market.update_id, symbol, *quote, now_ms, now_ms, wire.USDT_MARGINED, symbol
+            )
             self._hub.publish("public", stream, _encode(event), conflate=True)
 
     def _trade(self, tick: Tick, now_ms: int) -> None:
@@ -138,7 +140,7 @@ class Feed:
         if self._hub.wants("market", f"{name}@aggTrade"):
             number = self._trade_id
             event = wire.AggTradeEvent(
-                now_ms, tick.symbol, number, tick.a, tick.b, number, number, now_ms, maker
+                now_ms, tick.symbol, number, tick.a, tick.b, number, number, now_ms, maker, wire.USDT_MARGINED
             )
             self._hub.publish("market", f"{name}@aggTrade", _encode(event), conflate=False)
         if self._hub.wants("public", f"{name}@trade"):
@@ -183,6 +185,8 @@ class Feed:
                     ask_quantity=text(market.ask_quantity),
                     transaction_time=now_ms,
                     event_time=now_ms,
+                    symbol_type=wire.USDT_MARGINED,
+                    pair=market.symbol,
                 )
                 self._hub.publish("public", "!bookTicker", _encode(event), conflate=False)
 
@@ -198,6 +202,7 @@ class Feed:
             settle_price=mark,
             funding_rate=self.funding_rate.get(market.symbol, "0.00010000"),
             next_funding_time=(now_ms // FUNDING_MS + 1) * FUNDING_MS,
+            symbol_type=wire.USDT_MARGINED,
         )
 
     def _publish_mark(self, event: wire.MarkPriceEvent, now_ms: int, always: bool = False) -> None:

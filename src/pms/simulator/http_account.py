@@ -214,6 +214,7 @@ def user_trades(venue: Venue, call: Call) -> Answer:
             quote_qty=text(t.price * t.quantity),
             base_qty=text(t.quantity),
             realized_pnl=money(t.realized),
+            margin_asset="USDT",
             commission=money(t.commission),
             time=t.time_ms,
             buyer=t.side == "BUY",

@@ -202,7 +202,7 @@ def funding_rate(venue: Venue, call: Call) -> Answer:
     chosen = [symbol] if symbol else sorted(venue.engine.markets)
     start, end = call.integer("startTime") or 0, call.integer("endTime") or call.now_ms
     rows = [
-        wire.FundingRate(symbol=name, funding_rate=rate, funding_time=moment)
+        wire.FundingRate(name, rate, moment, mark_price="", rate_type="Regular")
         for name in chosen
         for moment, rate in venue.funding.get(name, ())
         if start <= moment <= end

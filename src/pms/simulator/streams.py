@@ -265,10 +265,10 @@ class Connection:
             self._answer(CommandReply(command.id, error=ErrorBody(2, text)))
         elif command.method == "SUBSCRIBE":
             self.subscribe(names)
-            self._answer(CommandReply(command.id))
+            self._answer(CommandReply(command.id, result=None))
         elif command.method == "UNSUBSCRIBE":
             self.unsubscribe(names)
-            self._answer(CommandReply(command.id))
+            self._answer(CommandReply(command.id, result=None))
         elif command.method == "LIST_SUBSCRIPTIONS":
             self._answer(CommandReply(command.id, result=list(self.streams)))
         elif names[:1] != ["combined"]:
@@ -277,13 +277,8 @@ class Connection:
             self._answer(CommandReply(command.id, result=self._combined))
         else:
             self._combined = names[1:] in (["true"], ["True"])
-            self._answer(CommandReply(command.id))
+            self._answer(CommandReply(command.id, result=None))
 
     def _answer(self, reply: CommandReply) -> None:
-        body: dict[str, object] = {"id": reply.id}
-        if reply.error is None:
-            body = {"result": reply.result, "id": reply.id}
-        else:
-            body = {"error": reply.error, "id": reply.id}
-        self._urgent.append(_encode(body).decode())
+        self._urgent.append(_encode(reply).decode())
         self._wake.set()

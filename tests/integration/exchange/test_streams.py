@@ -319,7 +319,7 @@ async def test_hints_and_unknown_events_are_only_counted(venue: FakeVenue, excha
     config = {"e": "ACCOUNT_CONFIG_UPDATE", "E": 1, "T": 1, "ac": {"s": "BTCUSDT", "l": 5}}
     async with running(exchange.user_stream.run(listener)):
         await until(lambda: listener.kinds() == "G")
-        await venue.send("private", lite, {"e": "ALGO_UPDATE", "E": 1, "T": 1}, call, config, order("a"))
+        await venue.send("private", lite, {"e": "TOMORROW", "E": 1, "T": 1}, call, config, order("a"))
         await until(lambda: listener.kinds() == "GO")
     counted = exchange.statistics().user_stream
     assert (counted.hints, counted.unknown, counted.notices, counted.failures) == (1, 1, 2, 0)

@@ -110,7 +110,7 @@ def order_event(event: OrderTradeUpdate, symbols: SymbolDirectory) -> OrderEvent
         executed_quantity=Quantity(number(order.cumulative_quantity, "executed quantity")),
         average_price=average_of(order.average_price),
         update_time_ms=event.transaction_time,
-        expiry_reason=order.expiry_reason,
+        expiry_reason=order.expiry_reason or "0",
     )
     return OrderEvent(report, _fill_of(order, report), event.event_time, event.transaction_time)
 
@@ -129,7 +129,7 @@ def _fill_of(order: OrderUpdate, report: OrderReport) -> ExchangeFill | None:
         side=report.side,
         price=Price(number(order.last_price, "last price")),
         quantity=Quantity(quantity),
-        fee=number(order.commission, "commission"),
+        fee=number(order.commission or None, "commission"),
         fee_asset=order.commission_asset or "",
         maker=order.is_maker,
         trade_time_ms=order.trade_time,

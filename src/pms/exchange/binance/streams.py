@@ -204,7 +204,7 @@ class MarketSocket:
         if reply.error is not None:
             self._refused_commands += 1
             log.error("market stream %s: a command was refused: %s", self._name, reply.error.msg)
-        elif reply.id is None:
+        elif not isinstance(reply.id, int | str):
             self._strange += 1
 
 

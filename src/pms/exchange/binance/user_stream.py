@@ -24,10 +24,14 @@ from pms.exchange.errors import ExchangeError, ExchangeRefusal, UnreadablePayloa
 from pms.exchange.messages import (
     AccountConfigUpdate,
     AccountUpdate,
+    AlgoOrderUpdate,
+    ConditionalOrderReject,
+    GridUpdate,
     ListenKey,
     ListenKeyExpired,
     MarginCall,
     OrderTradeUpdate,
+    StrategyUpdate,
     TradeLite,
     UnknownEvent,
     decode_user_event,
@@ -230,6 +234,9 @@ class BinanceUserStream:
             case AccountConfigUpdate():
                 self._notices += 1
                 log.warning("leverage or asset mode of the real account was changed: %s", event)
+            case AlgoOrderUpdate() | ConditionalOrderReject() | StrategyUpdate() | GridUpdate():
+                # We place none of these; one of somebody else's becomes an order with events of its own.
+                self._notices += 1
             case UnknownEvent():
                 self._unknown += 1
 

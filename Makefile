@@ -9,10 +9,11 @@ WORKERS ?= 2
 TESTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format bench test-crash web lock check-wheels clean
+.PHONY: help setup run test check format bench test-crash test-clients test-clients-large web lock \
+  check-wheels clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## everything for development: .venv, packages, Chromium
 	@scripts/setup.sh dev
@@ -42,6 +43,14 @@ test-crash: ## many kill -9 moments under load, each restart audited (ARGS="--ro
 	@scripts/setup.sh dev
 	@$(PY) -m tests.crash $(or $(ARGS),--rounds 200)
 
+test-clients: ## ccxt, python-binance and Binance's SDK trade on the simulator (ARGS="ccxt" for one)
+	@scripts/setup.sh uv
+	@$(PY) -m tests.clients $(ARGS)
+
+test-clients-large: ## these and NautilusTrader, freqtrade, npm binance; writes the table of docs/clients.md
+	@scripts/setup.sh uv
+	@$(PY) -m tests.clients --large --table docs/clients.md $(ARGS)
+
 web: ## builds web/ into src/pms/web (needs Node)
 	@scripts/setup.sh web
 	@cd web && npm run --silent build -- --logLevel warn
@@ -53,4 +62,4 @@ check-wheels: ## the locked packages are wheels on Python 3.11 to 3.14
 	@scripts/check_wheels.sh
 
 clean: ## removes what make made, but not the data of the demo
-	rm -rf .venv web/node_modules .mypy_cache .ruff_cache .import_linter_cache .hypothesis build src/*.egg-info
+	rm -rf .venv .venv-clients web/node_modules .mypy_cache .ruff_cache .import_linter_cache .hypothesis build src/*.egg-info

@@ -11,7 +11,10 @@ options=(--universal --python-version 3.11 --generate-hashes --no-emit-index-url
   "${options[@]}" "$@" -o requirements/dev.lock
 .venv/bin/uv pip compile pyproject.toml --extra fast --group build -c requirements/dev.lock \
   "${options[@]}" "$@" -o requirements/run.lock
-if grep -nE '://|--index|--find-links' requirements/*.lock; then
+for clients in tests/clients/requirements/*.in; do
+  .venv/bin/uv pip compile "$clients" "${options[@]}" "$@" -o "${clients%.in}.lock"
+done
+if grep -nE '://|--index|--find-links' requirements/*.lock tests/clients/requirements/*.lock; then
   echo "lock: the lines above name an address; they must not be committed" >&2
   exit 1
 fi

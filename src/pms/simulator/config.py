@@ -4,12 +4,19 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
+from pms.simulator.scenario import Scenario
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Request limits of the exchange; the defaults are Binance's (spec 1.6). Raise them for load tests."""
 
     request_weight_1m: int = 2400
+    funding_5m: int = 500
+    statistics_5m: int = 1000
+    refusals_before_ban: int = 20
+    ban_ms_min: int = 120_000
+    ban_ms_max: int = 259_200_000
     orders_10s: int = 300
     orders_1m: int = 1200
     socket_messages_1s: int = 10
@@ -37,6 +44,10 @@ class SimulatorConfig:
     neither, all reference symbols are listed. `data_path` None keeps everything in memory. `port` 0 takes a
     free one. `admin_token` empty draws a random one. `order_fields_before_2026_06` adds avgPrice and cumQuote
     to the answers of placing and cancelling.
+
+    A secret is an HMAC secret, or the PEM text of an RSA or Ed25519 public key. `further_keys` are (an
+    account's API key, one more API key of it, secret). `stream_routing` legacy serves every class on the
+    unrouted stream paths. `scenario` holds the faults that are armed when the exchange starts.
     """
 
     data_path: Path | None = None
@@ -54,3 +65,6 @@ class SimulatorConfig:
     listen_key_ms: int = 60 * 60 * 1000
     ping_seconds: float = 180.0
     socket_seconds_max: float = 86_400.0
+    further_keys: tuple[tuple[str, str, str], ...] = ()
+    stream_routing: str = "routed"
+    scenario: Scenario = field(default_factory=Scenario)

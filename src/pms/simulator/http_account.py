@@ -377,6 +377,7 @@ def close_listen_key(venue: Venue, call: Call) -> Answer:
     """DELETE listenKey."""
     if not call.account.listen_key:
         return errors.NO_LISTEN_KEY
+    venue.hub.end_key(call.account.listen_key)
     venue.engine.set_listen_key(call.account, "", 0)
     return {}
 

@@ -5,9 +5,14 @@ A stream asked for on the wrong class is accepted and stays silent, as on the ve
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 KLINE = "@kline_"
+
+
+Carrier = Callable[[str, str, bytes, bool], None]
+"""(class, stream or listen key, payload, may be conflated): what stands between the hub and its listeners."""
 
 
 class Listener(Protocol):
@@ -21,6 +26,10 @@ class Listener(Protocol):
         """Queue a private event; never dropped."""
         ...
 
+    def key_ended(self, key: str) -> None:
+        """Hear that a listen key was closed."""
+        ...
+
 
 def class_of(stream: str) -> str:
     """Return the traffic class that serves a market stream: public or market."""
@@ -30,13 +39,14 @@ def class_of(stream: str) -> str:
 
 
 class Hub:
-    """Subscriptions of all connections."""
+    """Subscriptions of all connections. `carry` may be replaced by faults, which then call `deliver`."""
 
     def __init__(self) -> None:
         self._market: dict[tuple[str, str], set[Listener]] = {}
         self._private: dict[str, set[Listener]] = {}
         self._klines: dict[str, set[str]] = {}
         self.published = 0
+        self.carry: Carrier = self.deliver
 
     def subscribe(self, listener: Listener, traffic: str, stream: str) -> None:
         """Add a stream to a connection of one traffic class; on private, `stream` is a listen key."""
@@ -80,12 +90,24 @@ class Hub:
 
     def publish(self, traffic: str, stream: str, payload: bytes, conflate: bool) -> None:
         """Give a market message to its listeners; `conflate` allows a slow one to see only the newest."""
+        self.carry(traffic, stream, payload, conflate)
+
+    def publish_private(self, key: str, payload: bytes) -> None:
+        """Give a private event to the connections of a listen key."""
+        self.carry("private", key, payload, False)
+
+    def deliver(self, traffic: str, stream: str, payload: bytes, conflate: bool) -> None:
+        """Put a message into the queues of its listeners: the end of `carry`."""
+        if traffic == "private":
+            for listener in tuple(self._private.get(stream, ())):
+                self.published += 1
+                listener.push_user(stream, payload)
+            return
         for listener in tuple(self._market.get((traffic, stream), ())):
             self.published += 1
             listener.push_market(stream, payload, conflate)
 
-    def publish_private(self, key: str, payload: bytes) -> None:
-        """Give a private event to the connections of a listen key."""
+    def end_key(self, key: str) -> None:
+        """Tell the connections of a listen key that it was closed."""
         for listener in tuple(self._private.get(key, ())):
-            self.published += 1
-            listener.push_user(key, payload)
+            listener.key_ended(key)

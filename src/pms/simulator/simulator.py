@@ -17,13 +17,16 @@ from pms.simulator import recordings_index, replay
 from pms.simulator.committer import Committer
 from pms.simulator.config import Limits, SimulatorConfig
 from pms.simulator.core import Engine
+from pms.simulator.doors import Doors
 from pms.simulator.errors import SimulatorError
+from pms.simulator.fault_kinds import ALIASES
 from pms.simulator.feed import SLICE_SECONDS, Feed
-from pms.simulator.http_server import BODY_BYTES_MAX, RestServer
+from pms.simulator.http_admin import legacy_fault
+from pms.simulator.http_server import BODY_BYTES_MAX
 from pms.simulator.hub import Hub
 from pms.simulator.rules import SymbolRules
+from pms.simulator.scenario import fault_of
 from pms.simulator.store import Store
-from pms.simulator.streams import StreamServer
 from pms.simulator.venue import Venue
 
 EXPIRY_SECONDS = 1.0
@@ -57,16 +60,19 @@ class Simulator:
         self.admin_token = config.admin_token or secrets.token_urlsafe(24)
         self._venue: Venue | None = None
         self._store: Store | None = None
-        self._rest: RestServer | None = None
-        self._streams: StreamServer | None = None
+        self._doors: Doors | None = None
         self._runner: web.AppRunner | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._failed: asyncio.Future[None] | None = None
 
     # -- life
 
-    async def start(self) -> None:
-        """Open the file, read the recordings, serve. Raises `SimulatorError` with one clear line."""
+    async def start(self, serve: bool = True) -> None:
+        """Open the file, read the recordings, serve. Raises `SimulatorError` with one clear line.
+
+        Without `serve` there is no port and no task of its own time: requests go to `doors`, and the caller
+        lets time pass by calling `step`.
+        """
         self._failed = asyncio.get_running_loop().create_future()
         try:
             venue = await asyncio.get_running_loop().run_in_executor(None, self._build)
@@ -77,9 +83,11 @@ class Simulator:
             venue.feed.prime(now_ms)
             self._spawn(venue.committer.run())
             await venue.committer.settled()
-            await self._listen(venue)
-            self._spawn(self._play(venue))
-            self._spawn(self._expire(venue))
+            self._doors = Doors(venue)
+            if serve:
+                await self._listen(self._doors)
+                self._spawn(self._every(SLICE_SECONDS, self._play))
+                self._spawn(self._every(EXPIRY_SECONDS, self._expire))
         except BaseException:
             await self.stop()
             raise
@@ -125,17 +133,9 @@ class Simulator:
             draw_listen_key=lambda: secrets.token_hex(32),
         )
 
-    async def _listen(self, venue: Venue) -> None:
-        rest = self._rest = RestServer(venue)
-        streams = self._streams = StreamServer(venue)
-
-        async def handle(request: web.Request) -> web.StreamResponse:
-            if request.headers.get("Upgrade", "").lower() == "websocket":
-                return await streams.handle(request)
-            return await rest.handle(request)
-
+    async def _listen(self, doors: Doors) -> None:
         app = web.Application(client_max_size=BODY_BYTES_MAX)
-        app.router.add_route("*", "/{path:.*}", handle)
+        app.router.add_route("*", "/{path:.*}", doors.handle)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=STOP_SECONDS)
         await self._runner.setup()
         site = web.TCPSite(self._runner, self.config.host, self.config.port, reuse_address=True)
@@ -152,8 +152,8 @@ class Simulator:
 
     async def stop(self) -> None:
         """End all connections and tasks and close the file; safe to call twice."""
-        if self._streams is not None:
-            await self._streams.close()
+        if self._doors is not None:
+            await self._doors.close()
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
@@ -164,6 +164,7 @@ class Simulator:
         if self._venue is not None:
             self._venue.committer.close()
             self._venue = None
+            self._doors = None
         if self._store is not None:
             self._store.close()
             self._store = None
@@ -187,19 +188,20 @@ class Simulator:
         if error is not None and self._failed is not None and not self._failed.done():
             self._failed.set_exception(error)
 
-    async def _play(self, venue: Venue) -> None:
-        def advance() -> None:
-            venue.feed.advance(self.clock.now_ms())
-            venue.committer.touch()
+    def _play(self) -> None:
+        now_ms = self.clock.now_ms()
+        self.venue.feed.advance(now_ms)
+        self.doors.faults.step(now_ms)
+        self.venue.committer.touch()
 
-        await self._every(SLICE_SECONDS, advance)
+    def _expire(self) -> None:
+        self.venue.engine.expire_listen_keys(self.clock.now_ms())
+        self.venue.committer.touch()
 
-    async def _expire(self, venue: Venue) -> None:
-        def expire() -> None:
-            venue.engine.expire_listen_keys(self.clock.now_ms())
-            venue.committer.touch()
-
-        await self._every(EXPIRY_SECONDS, expire)
+    def step(self) -> None:
+        """Do what is due by the clock: quotes, timers, faults. For exchanges started without `serve`."""
+        self._play()
+        self._expire()
 
     async def _every(self, seconds: float, action: Callable[[], None]) -> None:
         while True:
@@ -214,6 +216,13 @@ class Simulator:
         if self._venue is None:
             raise SimulatorError("The simulator is not running.")
         return self._venue
+
+    @property
+    def doors(self) -> Doors:
+        """The running doors. Raises `SimulatorError` before `start`."""
+        if self._doors is None:
+            raise SimulatorError("The simulator is not running.")
+        return self._doors
 
     @property
     def epoch(self) -> str:
@@ -249,8 +258,18 @@ class Simulator:
         self.venue.committer.touch()
 
     def fault(self, kind: str, count: int = 1, ms: int = 0) -> None:
-        """Arm a fault: drop_response_after_execute, http_503 or delay_ms, for the next `count` requests."""
-        self.venue.faults[kind] = [count, ms]
+        """Arm a fault of the first version for the next `count` requests (0: disarm it).
+
+        drop_response_after_execute, http_503 or delay_ms, or any kind that needs no more than `ms`.
+        """
+        if count > 0:
+            self.doors.faults.arm(legacy_fault(kind, count, ms))
+        else:
+            self.doors.faults.clear(ALIASES.get(kind, {"kind": kind})["kind"])
+
+    def arm(self, **fault: object) -> int:
+        """Arm any fault by its fields, from now on; return its number. Raises `SimulatorError`."""
+        return self.doors.faults.arm(fault_of(fault))
 
     def statistics(self) -> dict[str, int]:
         """Return counters of all parts, names prefixed by the part."""
@@ -260,8 +279,7 @@ class Simulator:
             "feed": self._venue.feed.statistics(),
             "commit": {"groups": self._venue.committer.groups, "events": self._venue.committer.events},
             "hub": {"published": self._venue.hub.published},
-            "rest": self._rest.statistics() if self._rest else {},
-            "streams": self._streams.statistics() if self._streams else {},
+            **(self._doors.statistics() if self._doors else {}),
         }
         return {f"{part}_{name}": value for part, values in parts.items() for name, value in values.items()}
 

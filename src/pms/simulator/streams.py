@@ -7,30 +7,33 @@ reader that cannot take them is disconnected (decision 22).
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import deque
 from collections.abc import Iterable
-from urllib.parse import parse_qsl, unquote
 
 import msgspec
 from aiohttp import WSMessage, WSMsgType, web
 
-from pms.exchange.messages import CommandReply, ErrorBody
+from pms.exchange.messages import ErrorBody
+from pms.simulator import stream_commands, stream_paths
+from pms.simulator.faults import glob
 from pms.simulator.hub import class_of
+from pms.simulator.stream_commands import Wrong
+from pms.simulator.stream_paths import EVERYTHING, LISTEN_KEY, Opening
 from pms.simulator.venue import Venue
 
 _encode = msgspec.json.encode
-PATH = re.compile(r"^/(?:(public|market|private)/)?(ws|stream)(?:/(.+))?$")
-LISTEN_KEY = re.compile(r"^[A-Za-z0-9]{60,64}$")
 PONG_SECONDS_MAX = 600.0
 CLOSE_SECONDS = 0.5
-METHODS = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS", "SET_PROPERTY", "GET_PROPERTY")
+SMALL_QUEUE = 100
+ABORTED = 1006
+"""No close frame is sent with this code (RFC 6455, 7.4.1)."""
 
 
-class _Command(msgspec.Struct):
-    method: str | None = None
-    params: list[object] | None = None
-    id: int | str | None = None
+class _Named(msgspec.Struct):
+    e: str = ""
+
+
+_name_of = msgspec.json.Decoder(_Named).decode
 
 
 class StreamServer:
@@ -44,28 +47,44 @@ class StreamServer:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Serve one connection until it ends."""
-        match = PATH.match(request.path)
-        if match is None:
+        venue = self._venue
+        if venue.faults.refuses_sockets(venue.clock.now_ms()):
+            return web.Response(status=503, text="Service Unavailable.")
+        path, _, query = request.raw_path.partition("?")
+        opening = stream_paths.parse(path, query, venue.config.stream_routing == "legacy")
+        if opening is None:
             return web.Response(status=404, text="no such stream path")
-        if len(self._open) >= self._venue.config.limits.sockets:
+        if len(self._open) >= venue.config.limits.sockets:
             return web.Response(status=429, text="too many stream connections")
         socket = web.WebSocketResponse(
             autoping=False, compress=False, timeout=CLOSE_SECONDS, max_msg_size=1 << 16
         )
         await socket.prepare(request)
-        traffic, form, path = match.groups()
-        connection = Connection(
-            self._venue, self, socket, request.transport, traffic or "public", form == "stream"
-        )
+        connection = Connection(venue, self, socket, request.transport, opening)
         self._open.add(connection)
         self.accepted += 1
         try:
-            connection.subscribe(_initial(request.raw_path, path))
+            connection.subscribe(opening.names)
             await connection.serve()
         finally:
             self._open.discard(connection)
             connection.unsubscribe(tuple(connection.streams))
         return socket
+
+    def cut(self, traffic: str, api_key: str) -> int:
+        """Abort the connections of a class, or those of an account (`*` for any); return how many.
+
+        An account is matched by the listen keys that a connection holds.
+        """
+        keys = {a.listen_key for k, a in self._venue.engine.account_by_key.items() if glob(api_key, k)}
+        found = [
+            one
+            for one in self._open
+            if glob(traffic, one.traffic) and (api_key == "*" or not keys.isdisjoint(one.streams))
+        ]
+        for connection in found:
+            connection.abort()
+        return len(found)
 
     async def close(self) -> None:
         """Disconnect everybody."""
@@ -74,17 +93,6 @@ class StreamServer:
     def statistics(self) -> dict[str, int]:
         """Return counters: connections now and ever, overflowed queues."""
         return {"open": len(self._open), "accepted": self.accepted, "overflows": self.overflows}
-
-
-def _initial(raw_path: str, path: str | None) -> list[str]:
-    """Return the streams and listen keys named in path and query."""
-    names = [unquote(name) for name in (path or "").split("/") if name]
-    for name, value in parse_qsl(raw_path.partition("?")[2]):
-        if name == "streams":
-            names += [stream for stream in value.split("/") if stream]
-        elif name == "listenKey":
-            names.append(value)
-    return names
 
 
 class Connection:
@@ -96,15 +104,15 @@ class Connection:
         owner: StreamServer,
         socket: web.WebSocketResponse,
         transport: asyncio.Transport | None,
-        traffic: str,
-        combined: bool,
+        opening: Opening,
     ) -> None:
         self._venue = venue
         self._owner = owner
         self._socket = socket
         self._transport = transport
-        self._traffic = traffic
-        self._combined = combined
+        self.traffic = opening.traffic
+        self._combined = opening.combined
+        self._events = opening.events
         self.streams: dict[str, str] = {}
         self._urgent: deque[str] = deque()
         self._market: deque[tuple[str, bytes, bool]] = deque()
@@ -126,6 +134,9 @@ class Connection:
 
     def push_user(self, key: str, payload: bytes) -> None:
         """Queue a private event; a full queue ends the connection."""
+        wanted = self._events.get(key)
+        if wanted is not None and _name_of(payload).e not in wanted:
+            return
         if len(self._urgent) >= self._venue.config.limits.socket_user_queue:
             self._owner.overflows += 1
             self._end(1008, b"user events not read")
@@ -133,20 +144,30 @@ class Connection:
         self._urgent.append(self._wrap(key, payload))
         self._wake.set()
 
+    def key_ended(self, key: str) -> None:
+        """Forget a closed listen key; a connection that was for nothing else ends."""
+        self.unsubscribe((key,))
+        if not self.streams:
+            self._end(1000, b"listen key closed")
+
     # -- subscriptions
 
-    def subscribe(self, names: Iterable[str]) -> None:
-        """Subscribe; a name of another traffic class is accepted and stays silent (spec 4.1)."""
+    def subscribe(self, names: Iterable[str]) -> bool:
+        """Subscribe; a name of another traffic class is accepted and stays silent (spec 4.1).
+
+        Returns False when the connection cannot hold all of them; those that fit are subscribed.
+        """
         for name in names:
-            if name in self.streams or len(self.streams) >= self._venue.config.limits.socket_streams:
+            if name in self.streams:
                 continue
-            if LISTEN_KEY.match(name):
-                served = "private" if self._traffic == "private" else ""
-            else:
-                served = self._traffic if class_of(name) == self._traffic else ""
+            if len(self.streams) >= self._venue.config.limits.socket_streams:
+                return False
+            wanted = "private" if LISTEN_KEY.match(name) else class_of(name)
+            served = wanted if self.traffic in (wanted, EVERYTHING) else ""
             self.streams[name] = served
             if served:
                 self._venue.hub.subscribe(self, served, name)
+        return True
 
     def unsubscribe(self, names: Iterable[str]) -> None:
         """Forget streams."""
@@ -171,14 +192,15 @@ class Connection:
                 task.cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
             await self._flush_replies()
-            await self.close(*(self._ending or (1000, b"")))
+            if self._ending is None or self._ending[0] != ABORTED:
+                await self.close(*(self._ending or (1000, b"")))
         for result in results:
             if isinstance(result, Exception) and not isinstance(result, ConnectionError):
                 raise result
 
     async def _flush_replies(self) -> None:
         """Send the last replies of a connection that is being ended for what it asked."""
-        while self._ending and self._urgent and len(self._urgent) < 100 and not self._socket.closed:
+        while self._ending and self._urgent and len(self._urgent) < SMALL_QUEUE and not self._socket.closed:
             try:
                 await asyncio.wait_for(self._socket.send_str(self._urgent.popleft()), CLOSE_SECONDS)
             except (TimeoutError, ConnectionError):
@@ -216,7 +238,7 @@ class Connection:
     async def _receive(self, message: WSMessage) -> None:
         if message.type is WSMsgType.PING:
             await self._socket.pong(message.data)
-        elif message.type is WSMsgType.PONG:
+        elif message.type is WSMsgType.PONG and message.data:  # an empty one does not keep alive (spec 4.1)
             self._last_pong = self._venue.clock.monotonic()
         elif message.type is WSMsgType.TEXT:
             self._reply(message.data)
@@ -235,12 +257,19 @@ class Connection:
     async def _keep_alive(self) -> None:
         config, clock = self._venue.config, self._venue.clock
         opened = clock.monotonic()
-        while clock.monotonic() - opened < config.socket_seconds_max:
-            await clock.sleep(min(config.ping_seconds, config.socket_seconds_max))
+        while (age := clock.monotonic() - opened) < config.socket_seconds_max:
+            await clock.sleep(min(config.ping_seconds, config.socket_seconds_max - age))
             if clock.monotonic() - self._last_pong > max(PONG_SECONDS_MAX, 2 * config.ping_seconds):
                 break
-            await self._socket.ping(str(clock.now_ms()).encode())
+            if not self._venue.faults.pings_stopped(self.traffic, clock.now_ms()):
+                await self._socket.ping(str(clock.now_ms()).encode())
         self._end(1001, b"connection too old or without pong")
+
+    def abort(self) -> None:
+        """End the TCP connection without a closing handshake, as a cut line does."""
+        if self._transport is not None:
+            self._transport.abort()
+        self._end(ABORTED, b"")
 
     # -- commands
 
@@ -249,36 +278,30 @@ class Connection:
         return f'{{"stream":"{stream}","data":{text}}}' if self._combined else text
 
     def _reply(self, raw: str) -> None:
-        try:
-            command = msgspec.json.decode(raw, type=_Command)
-        except msgspec.ValidationError as error:
-            self._answer(CommandReply(error=ErrorBody(2, f"Invalid request: {error}")))
+        command = stream_commands.parse(raw)
+        if isinstance(command, Wrong):
+            self._answer({"error": command.error, "id": command.id})
+            if command.ends:
+                self._end(1008, b"Invalid JSON")
             return
-        except msgspec.DecodeError:
-            self._answer(CommandReply(error=ErrorBody(3, "Invalid JSON: expected value at line 1 column 1")))
-            self._end(1008, b"Invalid JSON")
-            return
-        names = [str(name) for name in command.params or ()]
-        if command.method not in METHODS:
-            known = ", ".join(f"`{method}`" for method in METHODS)
-            text = f"Invalid request: unknown variant `{command.method}`, expected one of {known}"
-            self._answer(CommandReply(command.id, error=ErrorBody(2, text)))
-        elif command.method == "SUBSCRIBE":
-            self.subscribe(names)
-            self._answer(CommandReply(command.id, result=None))
-        elif command.method == "UNSUBSCRIBE":
-            self.unsubscribe(names)
-            self._answer(CommandReply(command.id, result=None))
-        elif command.method == "LIST_SUBSCRIPTIONS":
-            self._answer(CommandReply(command.id, result=list(self.streams)))
-        elif names[:1] != ["combined"]:
-            self._answer(CommandReply(command.id, error=ErrorBody(0, "Unknown property")))
-        elif command.method == "GET_PROPERTY":
-            self._answer(CommandReply(command.id, result=self._combined))
-        else:
-            self._combined = names[1:] in (["true"], ["True"])
-            self._answer(CommandReply(command.id, result=None))
+        result: object = None
+        match command.method:
+            case "SUBSCRIBE":
+                if not self.subscribe(command.names):
+                    most = self._venue.config.limits.socket_streams
+                    text = f"Invalid request: more than {most} streams on one connection"
+                    self._answer({"error": ErrorBody(2, text), "id": command.id})
+                    return
+            case "UNSUBSCRIBE":
+                self.unsubscribe(command.names)
+            case "LIST_SUBSCRIPTIONS":
+                result = list(self.streams)
+            case "GET_PROPERTY":
+                result = self._combined
+            case _:
+                self._combined = command.value
+        self._answer({"result": result, "id": command.id})
 
-    def _answer(self, reply: CommandReply) -> None:
-        self._urgent.append(_encode(reply).decode())
+    def _answer(self, body: dict[str, object]) -> None:
+        self._urgent.append(_encode(body).decode())
         self._wake.set()

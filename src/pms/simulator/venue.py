@@ -13,6 +13,7 @@ from pms.simulator.committer import Committer
 from pms.simulator.config import SimulatorConfig
 from pms.simulator.core import Engine
 from pms.simulator.errors import Reject
+from pms.simulator.faults import FaultPlan
 from pms.simulator.feed import Feed
 from pms.simulator.hub import Hub
 from pms.simulator.state import Account
@@ -22,7 +23,7 @@ INTEGER = re.compile(r"^-?[0-9]{1,19}$")
 
 @dataclass(slots=True)
 class Venue:
-    """Engine, feed, streams and settings of one exchange."""
+    """Engine, feed, streams and settings of one exchange. `skew_ms` is set by the fault `clock_skew`."""
 
     config: SimulatorConfig
     clock: Clock
@@ -35,7 +36,12 @@ class Venue:
     epoch: str
     admin_token: str
     draw_listen_key: Callable[[], str]
-    faults: dict[str, list[int]] = field(default_factory=dict)
+    faults: FaultPlan = field(default_factory=FaultPlan)
+    skew_ms: int = 0
+
+    def now_ms(self) -> int:
+        """Return the time as the exchange tells it: the clock, and the skew that a fault put on it."""
+        return self.clock.now_ms() + self.skew_ms
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,9 @@ class Listener:
     def push_user(self, key: str, payload: bytes) -> None:
         raise AssertionError("no private events here")
 
+    def key_ended(self, key: str) -> None:
+        raise AssertionError("no listen keys here")
+
 
 def _feed(*sources: Source, speed: float = 1.0) -> tuple[Feed, Listener]:
     symbols = {s for source in sources for s in source.symbols}

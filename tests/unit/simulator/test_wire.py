@@ -18,8 +18,8 @@ import pytest
 from pms.exchange import messages as m
 from pms.simulator import Simulator, SimulatorConfig, SimulatorError
 from pms.simulator.config import Limits
-from pms.simulator.http_server import check_signature, signed_text
-from pms.simulator.state import Account
+from pms.simulator.gate import check_signature
+from pms.simulator.requests import signed_text
 from tests.unit.simulator.signed_client import KEY, SECRET, SignedClient, receive
 
 CONFIG = SimulatorConfig(
@@ -75,15 +75,15 @@ RESTING: dict[str, Any] = {**ORDER, "type": "LIMIT", "price": "59000", "timeInFo
 
 
 def test_signature_vectors_of_the_documentation() -> None:
-    account = Account(1, "k", "2b5eb11e18796d12d88f13dc27dbbd02c2cc51ff7059765ed9821957d82bb4d9")
+    secret = "2b5eb11e18796d12d88f13dc27dbbd02c2cc51ff7059765ed9821957d82bb4d9"
     query = "symbol=BTCUSDT&side=BUY&type=LIMIT&timeInForce=GTC"
     body = "quantity=1&price=9000&recvWindow=5000&timestamp=1591702613943"
     signature = "30baaf0fab549bbeda7f5ef201898b34122da25fd23c646cac2c529aebe670a4"
-    assert check_signature(account, query, f"{body}&signature={signature.upper()}") is None
-    refused = check_signature(account, query, f"{body}1&signature={signature}")
+    assert check_signature(secret, *signed_text(query, f"{body}&signature={signature.upper()}")) is None
+    refused = check_signature(secret, *signed_text(query, f"{body}1&signature={signature}"))
     assert refused is not None
     assert refused.code == -1022
-    assert check_signature(account, query, f"{body}&signature=é") is not None
+    assert check_signature(secret, *signed_text(query, f"{body}&signature=é")) is not None
     assert signed_text("a=1&signature=x&b=2", "c=3") == ("a=1&b=2c=3", "x")
 
 
@@ -320,8 +320,7 @@ async def test_reader_that_is_stuck_is_cut_off_when_user_events_overflow() -> No
     async for wire in _run(config):
         key = await wire.listen_key()
         async with wire.session.ws_connect(f"{wire.simulator.ws_url}/private/ws/{key}", max_msg_size=0):
-            streams = wire.simulator._streams
-            assert streams is not None
+            streams = wire.simulator.doors.streams
             event = b'"' + b"x" * 2_000_000 + b'"'
             for _ in range(60):  # far more than the socket's buffers hold, nobody reads
                 wire.simulator.venue.hub.publish_private(key, event)

@@ -14,7 +14,7 @@ from pms.model.fill import ExchangeFill
 from pms.model.ids import ClientOrderId, ExchangeOrderId, TradeId
 from pms.model.money import Money, Price, Quantity
 from pms.model.order import ApprovedOrder, ExchangeOrderStatus, OrderSide
-from pms.model.price import BookTicker, MarkPrice
+from pms.model.price import BookTicker, MarkPrice, OrderBook, PublicTrade
 from pms.model.refusal import RefusalCode
 from pms.model.symbol import Symbol, SymbolRules
 
@@ -200,11 +200,37 @@ class MarketData(Protocol):
         """Want mark price and book ticker of a symbol from now on; idempotent, returns at once."""
         ...
 
+    def unsubscribe(self, symbol: Symbol) -> None:
+        """Give up mark price and book ticker; idempotent."""
+        ...
+
+    def subscribe_depth(self, symbol: Symbol) -> None:
+        """Want the whole order book of a symbol from now on; idempotent, returns at once."""
+        ...
+
+    def unsubscribe_depth(self, symbol: Symbol) -> None: ...
+
+    def depth(self, symbol: Symbol, levels: int) -> OrderBook | None:
+        """Return the best levels of a wanted book; None while it is not known to be the exchange's."""
+        ...
+
+    def subscribe_trades(self, symbol: Symbol) -> None:
+        """Want every public trade of a symbol from now on; idempotent, returns at once."""
+        ...
+
+    def unsubscribe_trades(self, symbol: Symbol) -> None: ...
+
     def on_mark(self, handler: Callable[[MarkPrice], None]) -> None:
         """Register the synchronous consumer of mark prices (the risk book)."""
         ...
 
     def on_book(self, handler: Callable[[BookTicker], None]) -> None: ...
+
+    def on_depth(self, handler: Callable[[Symbol], None]) -> None:
+        """Register the synchronous consumer that is told whose order book changed; it reads `depth`."""
+        ...
+
+    def on_trade(self, handler: Callable[[PublicTrade], None]) -> None: ...
 
 
 class Trading(Protocol):

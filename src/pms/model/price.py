@@ -37,3 +37,31 @@ class BookTicker:
     def mid(self) -> float:
         """Arithmetic middle of bid and ask; display only, risk uses the mark (spec H29)."""
         return (self.bid + self.ask) / 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class OrderBook:
+    """The best levels of both sides, best first, as (price, quantity in base units).
+
+    `update_id` grows per symbol. `exchange_time_ms` is 0 until the first change after the snapshot.
+    """
+
+    symbol: Symbol
+    bids: tuple[tuple[float, float], ...]
+    asks: tuple[tuple[float, float], ...]
+    update_id: int
+    exchange_time_ms: int
+    received_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class PublicTrade:
+    """Executions of one taker order at one price, by anybody. `number` grows by one per symbol."""
+
+    symbol: Symbol
+    number: int
+    price: float
+    quantity: float
+    buyer_is_maker: bool
+    trade_time_ms: int
+    received_ms: int

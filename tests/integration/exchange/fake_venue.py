@@ -8,13 +8,23 @@ from dataclasses import replace
 from typing import Any
 
 import msgspec
-from aiohttp import WSMsgType, web
+from aiohttp import WSMessage, WSMsgType, web
 
 from pms.exchange.binance.config import BinanceConfig, StreamTuning
 from pms.exchange.binance.signing import Signer
 
 SECRET = "secret"
 Handler = Callable[[web.Request, bytes], Awaitable[web.StreamResponse]]
+
+
+_last_ms = 0
+
+
+def growing_now_ms() -> int:
+    """Return the time, and a later one at each call: event times of one stream grow."""
+    global _last_ms
+    _last_ms = max(_last_ms + 1, time.time_ns() // 1_000_000)
+    return _last_ms
 
 
 def answer(payload: object, status: int = 200, **headers: str) -> web.Response:
@@ -50,6 +60,9 @@ class FakeVenue:
         self.sockets: dict[str, list[web.WebSocketResponse]] = {"public": [], "market": [], "private": []}
         self.key_paths: list[str] = []
         self.mute_markets = False
+        self.deaf = False
+        self.pongs: list[bytes] = []
+        self.subscribed: dict[web.WebSocketResponse, set[str]] = {}
         self.port = 0
 
     def count(self, method: str, path: str) -> int:
@@ -80,25 +93,51 @@ class FakeVenue:
 
     async def market_socket(self, request: web.Request) -> web.WebSocketResponse:
         kind = request.match_info["kind"]
-        socket = web.WebSocketResponse()
+        socket = web.WebSocketResponse(autoping=False)
         await socket.prepare(request)
         self.sockets[kind].append(socket)
+        streams = self.subscribed[socket] = set()
         async for message in socket:
             if message.type is WSMsgType.TEXT:
                 command = msgspec.json.decode(message.data)
                 self.commands[kind].append((time.monotonic(), command))
                 if not self.mute_markets:
+                    if command["method"] == "SUBSCRIBE":
+                        streams.update(command["params"])
+                    else:
+                        streams.difference_update(command["params"])
                     await socket.send_json({"result": None, "id": command["id"]})
+            else:
+                await self._control(socket, message)
+        del self.subscribed[socket]
         return socket
+
+    async def _control(self, socket: web.WebSocketResponse, message: WSMessage) -> None:
+        if message.type is WSMsgType.PING and not self.deaf:
+            await socket.pong(message.data)
+        elif message.type is WSMsgType.PONG:
+            self.pongs.append(message.data)
 
     async def private_socket(self, request: web.Request) -> web.WebSocketResponse:
         self.key_paths.append(request.match_info["key"])
-        socket = web.WebSocketResponse()
+        socket = web.WebSocketResponse(autoping=False)
         await socket.prepare(request)
         self.sockets["private"].append(socket)
-        async for _ in socket:
-            pass
+        async for message in socket:
+            await self._control(socket, message)
         return socket
+
+    def open_sockets(self, kind: str) -> list[web.WebSocketResponse]:
+        return [socket for socket in self.sockets[kind] if not socket.closed]
+
+    async def publish(self, stream: str, payload: object) -> int:
+        """Send a payload on every market socket that has the stream; return on how many."""
+        text = msgspec.json.encode({"stream": stream, "data": payload}).decode()
+        told = [socket for socket, streams in self.subscribed.items() if stream in streams]
+        for socket in told:
+            with suppress(ConnectionError):
+                await socket.send_str(text)
+        return len(told)
 
     async def send(self, kind: str, *payloads: object) -> None:
         """Send payloads on the newest socket of a kind, wrapped for the market classes."""
@@ -120,6 +159,9 @@ class FakeVenue:
             "backoff_seconds_max": 0.1,
             "steady_seconds": 0.0,
             "commands_per_second_max": 50.0,
+            "connect_spacing_seconds": 0.0,
+            "watch_seconds": 0.02,
+            "overlap_seconds_min": 0.05,
         }
         base = BinanceConfig.at(f"http://127.0.0.1:{self.port}", f"ws://127.0.0.1:{self.port}", "key", SECRET)
         return replace(base, streams=StreamTuning(**(fast | tuning)), deadline_seconds=0.4)

@@ -17,8 +17,8 @@ CAPTURE = "binance/streams_capture_btcusdt_2024-08-08.jsonl"
 
 def event(first: int, final: int, previous: int, bids: str = "", asks: str = "") -> DepthEvent:
     """An event; levels as "price:quantity price:quantity"."""
-    sides = [[level.split(":") for level in side.split()] for side in (bids, asks)]
-    return DepthEvent(1, 1, "BTCUSDT", first, final, previous, *sides)
+    below, above = ([level.split(":") for level in side.split()] for side in (bids, asks))
+    return DepthEvent(1, 1, "BTCUSDT", first, final, previous, below, above)
 
 
 BIDS, ASKS = [["99", "1"], ["98", "2"]], [["101", "1"], ["102", "2"]]

@@ -9,15 +9,18 @@ from random import Random
 from pms.exchange.binance.account import BinanceAccount
 from pms.exchange.binance.bans import BanStore
 from pms.exchange.binance.config import BinanceConfig
-from pms.exchange.binance.market import BinanceMarket, load_exchange_info
+from pms.exchange.binance.market import BinanceMarket, load_depth, load_exchange_info
+from pms.exchange.binance.market_socket import SocketStatistics
 from pms.exchange.binance.rest import RestClient, RestStatistics
-from pms.exchange.binance.streams import MarketStreams, SocketStatistics
+from pms.exchange.binance.streams import MarketStreams, MarketStreamStatistics
+from pms.exchange.binance.supervisor import SupervisorStatistics
 from pms.exchange.binance.symbols import SymbolDirectory
 from pms.exchange.binance.trading import BinanceTrading
 from pms.exchange.binance.user_stream import BinanceUserStream, UserStreamStatistics
 from pms.exchange.errors import ExchangeError
-from pms.exchange.messages import ExchangeInfo
+from pms.exchange.messages import Depth, ExchangeInfo
 from pms.model.clock import Clock
+from pms.model.symbol import Symbol
 
 log = logging.getLogger("pms.exchange.binance")
 
@@ -30,10 +33,11 @@ class ExchangeStatistics:
     """What the adapter did since start."""
 
     rest: RestStatistics
+    supervisor: SupervisorStatistics
     market_sockets: tuple[SocketStatistics, ...]
+    market_streams: MarketStreamStatistics
     user_stream: UserStreamStatistics
     symbols: int
-    malformed_ticks: int
 
 
 class BinanceExchange:
@@ -55,7 +59,7 @@ class BinanceExchange:
         self._clock = clock
         self._rest = RestClient(config, clock, lease_left_ms, bans)
         self._symbols = SymbolDirectory(self._load_symbols, config.settle_asset, clock)
-        self._streams = MarketStreams(config, self._symbols, clock, random)
+        self._streams = MarketStreams(config, self._symbols, clock, random, self.now_ms, self._load_depth)
         self.market = BinanceMarket(self._rest, self._symbols, self._streams)
         self.trading = BinanceTrading(self._rest, self._symbols)
         self.account = BinanceAccount(self._rest, self._symbols, config.settle_asset)
@@ -65,6 +69,9 @@ class BinanceExchange:
         info = await load_exchange_info(self._rest)
         self._rest.control.budget.configure(info.rate_limits)
         return info
+
+    async def _load_depth(self, symbol: Symbol) -> Depth:
+        return await load_depth(self._rest, self._symbols.native(symbol))
 
     async def start(self) -> None:
         """Open connections, measure the clock, load the symbols. Raises ExchangeError; `close` it then.
@@ -98,10 +105,11 @@ class BinanceExchange:
         """Return the counters of all parts as they are now."""
         return ExchangeStatistics(
             rest=self._rest.statistics(),
-            market_sockets=(self._streams.public.statistics(), self._streams.market.statistics()),
+            supervisor=self._streams.supervisor.statistics(),
+            market_sockets=self._streams.supervisor.sockets(),
+            market_streams=self._streams.statistics(),
             user_stream=self.user_stream.statistics(),
             symbols=len(self._symbols.map.rules),
-            malformed_ticks=self._streams.malformed,
         )
 
     async def _keep_clock(self) -> None:

@@ -28,14 +28,20 @@ class Secret:
 class StreamTuning:
     """Deadlines, pace and bounds of the sockets. Seconds, unless the name says otherwise.
 
-    Overflow rules: a full user-event buffer drops the socket and the gap is queried (no silent loss);
-    market values have one slot for each symbol and kind, where the newest replaces the older (decision 22).
+    A venue ends every connection after 24 h and counts handshakes; a socket is replaced, with overlap, after
+    `rotation_seconds_max` less a random part of `rotation_spread_seconds`, so that not all go together.
+
+    Overflow rules: more streams than one socket may carry open another, beyond `streams_max` of a class a
+    wish is refused; more events held than `overlap_events_max` end an overlap early; a full user-event buffer
+    drops the socket and the gap is queried (no silent loss); market values have one slot for each symbol and
+    kind, where the newest replaces the older (decision 22).
     """
 
     connect_seconds_max: float = 5.0
     first_frame_seconds_max: float = 15.0
     stale_seconds: float = 10.0
     silence_seconds_max: float = 60.0
+    watch_seconds: float = 0.5
     ping_idle_seconds: float = 20.0
     ping_reply_seconds_max: float = 10.0
     backoff_seconds_min: float = 0.5
@@ -43,8 +49,18 @@ class StreamTuning:
     steady_seconds: float = 10.0
     commands_per_second_max: float = 8.0
     streams_per_command_max: int = 100
-    streams_max: int = 1000
+    streams_per_socket_max: int = 200
+    streams_max: int = 2000
+    connects_at_once_max: int = 6
+    connect_spacing_seconds: float = 1.5
+    rotation_seconds_max: float = 82_800.0
+    rotation_spread_seconds: float = 10_800.0
+    overlap_seconds_min: float = 1.0
+    overlap_seconds_max: float = 30.0
+    overlap_events_max: int = 50_000
     deliveries_per_turn_max: int = 64
+    trades_max: int = 10_000
+    late_ms_max: int = 10_000
     user_events_max: int = 10_000
     listen_key_seconds: float = 1800.0
     listen_key_retry_seconds: float = 30.0

@@ -6,6 +6,7 @@ from pms.exchange.binance.symbols import SymbolDirectory
 from pms.exchange.errors import UnreadablePayload
 from pms.exchange.messages import (
     AccountUpdate,
+    AggTradeEvent,
     Bracket,
     MarkPriceEvent,
     OrderAnswer,
@@ -26,7 +27,7 @@ from pms.model.fill import ExchangeFill, FillSource
 from pms.model.ids import ClientOrderId, ExchangeOrderId, TradeId
 from pms.model.money import ZERO, Money, Price, Quantity
 from pms.model.order import ExchangeOrderStatus, OrderSide
-from pms.model.price import BookTicker, MarkPrice
+from pms.model.price import BookTicker, MarkPrice, PublicTrade
 from pms.model.symbol import Symbol
 
 ONE_WAY = "BOTH"
@@ -229,5 +230,18 @@ def book_of(event: WireBook, symbol: Symbol, received_ms: int) -> BookTicker:
         ask_quantity=float(event.ask_quantity),
         update_id=event.update_id,
         exchange_time_ms=event.event_time or event.transaction_time,
+        received_ms=received_ms,
+    )
+
+
+def trade_of(event: AggTradeEvent, symbol: Symbol, received_ms: int) -> PublicTrade:
+    """Translate an aggregated trade; binary floats on purpose, this is the tick path (decision 5)."""
+    return PublicTrade(
+        symbol=symbol,
+        number=event.aggregate_id,
+        price=float(event.price),
+        quantity=float(event.quantity),
+        buyer_is_maker=event.buyer_is_maker,
+        trade_time_ms=event.trade_time,
         received_ms=received_ms,
     )

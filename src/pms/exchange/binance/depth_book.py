@@ -7,7 +7,7 @@ and the events that wait for a snapshot are bounded.
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -22,6 +22,9 @@ need them does not fit then and another one is asked for."""
 
 Level = tuple[float, float]
 """Price and quantity."""
+
+Levels = Iterable[Sequence[str]]
+"""Price and quantity of each level as the venue writes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ class _Side:
         self._keys: list[float] = []
         self._quantities: dict[float, float] = {}
 
-    def set(self, levels: Iterable[list[str]]) -> None:
+    def set(self, levels: Levels) -> None:
         """Take absolute quantities; 0 removes, and removing an absent level is normal (rule 6)."""
         for price, quantity in levels:
             key, size = self._sign * float(price), float(quantity)
@@ -113,7 +116,7 @@ class DepthBook:
             self._gaps += 1
         return True
 
-    def snapshot(self, last_update_id: int, bids: list[list[str]], asks: list[list[str]]) -> bool:
+    def snapshot(self, last_update_id: int, bids: Levels, asks: Levels) -> bool:
         """Take a snapshot read after events began to wait; True when the book is in step with it.
 
         False: it is older than the events that wait, so that something between is missing; read another.

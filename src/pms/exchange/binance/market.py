@@ -8,9 +8,9 @@ from pms.exchange.binance.convert import bracket_of
 from pms.exchange.binance.rest import RestClient, Security
 from pms.exchange.binance.streams import MarketStreams
 from pms.exchange.binance.symbols import SymbolDirectory
-from pms.exchange.messages import ExchangeInfo, SymbolBrackets
+from pms.exchange.messages import Depth, ExchangeInfo, SymbolBrackets
 from pms.exchange.port import LeverageBracket
-from pms.model.price import BookTicker, MarkPrice
+from pms.model.price import BookTicker, MarkPrice, OrderBook, PublicTrade
 from pms.model.symbol import Symbol, SymbolRules
 
 EXCHANGE_INFO_DEADLINE_SECONDS = 15.0
@@ -18,6 +18,7 @@ EXCHANGE_INFO_DEADLINE_SECONDS = 15.0
 
 _info_decoder = msgspec.json.Decoder(ExchangeInfo)
 _klines_decoder = msgspec.json.Decoder(list[tuple[str | int, ...]])
+_depth_decoder = msgspec.json.Decoder(Depth)
 _brackets_decoder = msgspec.json.Decoder(list[SymbolBrackets] | SymbolBrackets)
 
 
@@ -30,6 +31,12 @@ async def load_exchange_info(rest: RestClient) -> ExchangeInfo:
         Security.NONE,
         deadline_seconds=EXCHANGE_INFO_DEADLINE_SECONDS,
     )
+
+
+async def load_depth(rest: RestClient, native: str) -> Depth:
+    """Read an order book of 1000 levels a side, weight 20. Raises ExchangeError."""
+    parameters = (("symbol", native), ("limit", "1000"))
+    return await rest.read("/fapi/v1/depth", parameters, _depth_decoder, Security.NONE)
 
 
 class BinanceMarket:
@@ -73,8 +80,29 @@ class BinanceMarket:
         """Give up a symbol's streams; idempotent."""
         self._streams.unsubscribe(symbol)
 
+    def subscribe_depth(self, symbol: Symbol) -> None:
+        self._streams.subscribe_depth(symbol)
+
+    def unsubscribe_depth(self, symbol: Symbol) -> None:
+        self._streams.unsubscribe_depth(symbol)
+
+    def depth(self, symbol: Symbol, levels: int) -> OrderBook | None:
+        return self._streams.depth(symbol, levels)
+
+    def subscribe_trades(self, symbol: Symbol) -> None:
+        self._streams.subscribe_trades(symbol)
+
+    def unsubscribe_trades(self, symbol: Symbol) -> None:
+        self._streams.unsubscribe_trades(symbol)
+
     def on_mark(self, handler: Callable[[MarkPrice], None]) -> None:
         self._streams.on_mark(handler)
 
     def on_book(self, handler: Callable[[BookTicker], None]) -> None:
         self._streams.on_book(handler)
+
+    def on_depth(self, handler: Callable[[Symbol], None]) -> None:
+        self._streams.on_depth(handler)
+
+    def on_trade(self, handler: Callable[[PublicTrade], None]) -> None:
+        self._streams.on_trade(handler)

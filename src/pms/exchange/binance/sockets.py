@@ -1,4 +1,4 @@
-"""A WebSocket connection to the venue, and the pause before the next: what all streams share."""
+"""A WebSocket connection to the venue, and the pace of the next ones: what all streams share."""
 
 import asyncio
 import logging
@@ -9,6 +9,7 @@ import picows
 
 from pms.exchange.binance.config import StreamTuning
 from pms.exchange.errors import ExchangeUnavailable
+from pms.model.clock import Clock
 
 log = logging.getLogger("pms.exchange.binance")
 
@@ -86,3 +87,28 @@ class Backoff:
         self._next_seconds = min(pause_seconds * 2, self._tuning.backoff_seconds_max)
         # Half fixed, half random: clients cut off together do not come back together.
         return pause_seconds * (0.5 + self._random.random() / 2)
+
+
+class ConnectPacer:
+    """Spaces the handshakes of all sockets: the venue counts them for each address (Binance spec 1.6).
+
+    A few may begin at once; each of those is earned back after `connect_spacing_seconds`.
+    """
+
+    def __init__(self, tuning: StreamTuning, clock: Clock) -> None:
+        self._spacing_seconds = tuning.connect_spacing_seconds
+        self._burst = tuning.connects_at_once_max
+        self._clock = clock
+        self._free_at = float("-inf")
+        self.turns = 0
+        self.waits = 0
+
+    async def turn(self) -> None:
+        """Return when a handshake may begin. Cancellation gives the turn up, not back."""
+        now = self._clock.monotonic()
+        self._free_at = max(self._free_at, now - self._spacing_seconds * self._burst) + self._spacing_seconds
+        self.turns += 1
+        wait_seconds = self._free_at - now
+        if wait_seconds > 0:
+            self.waits += 1
+            await self._clock.sleep(wait_seconds)

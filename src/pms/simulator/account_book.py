@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pms.simulator import wire_events
 from pms.simulator.changes import Journal
-from pms.simulator.state import Account
+from pms.simulator.rules import SymbolRules
+from pms.simulator.state import FUND_ID, Account
 
 
 class AccountBook:
-    """All accounts of the exchange."""
+    """All accounts of the exchange; `default_leverage` holds where an account has chosen none."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, rules: Mapping[str, SymbolRules], default_leverage: int) -> None:
         self._journal = journal
+        self._rules = rules
+        self._default_leverage = default_leverage
         self.by_id: dict[int, Account] = {}
         self.by_key: dict[str, Account] = {}
 
     def restore(self, account: Account) -> None:
         """Take over a stored account."""
         self.by_id[account.account_id] = account
-        self.by_key[account.api_key] = account
+        if account.account_id != FUND_ID:
+            self.by_key[account.api_key] = account
 
     def open(self, api_key: str, secret: str) -> tuple[Account, bool]:
         """Return the account of a key and whether it is new; a known account's secret is updated."""
@@ -32,6 +38,17 @@ class AccountBook:
         self.restore(account)
         self.changed(account)
         return account, True
+
+    def fund(self) -> Account:
+        """Return the insurance fund's account, which nobody can sign for."""
+        if FUND_ID not in self.by_id:
+            self.restore(Account(account_id=FUND_ID, api_key="", secret=""))
+        return self.by_id[FUND_ID]
+
+    def leverage_of(self, account: Account, symbol: str) -> int:
+        """Return the leverage in force for a symbol."""
+        default = min(self._default_leverage, self._rules[symbol].leverage_max)
+        return account.leverage.get(symbol, default)
 
     def changed(self, account: Account) -> None:
         """Have the account's row written."""

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pms.simulator.state import Account, AlgoOrder, Amendment, Income, Order, Position, PositionKey, Trade
+from pms.simulator.state import (
+    Account,
+    AlgoOrder,
+    Amendment,
+    Funding,
+    Income,
+    Listing,
+    Order,
+    Position,
+    PositionKey,
+    Trade,
+)
 
 
 @dataclass(slots=True)
@@ -16,6 +27,8 @@ class Changes:
     orders: dict[int, Order] = field(default_factory=dict)
     trades: list[Trade] = field(default_factory=list)
     income: list[Income] = field(default_factory=list)
+    funding: list[Funding] = field(default_factory=list)
+    listings: dict[str, Listing] = field(default_factory=dict)
     amendments: list[Amendment] = field(default_factory=list)
     algo_orders: dict[int, AlgoOrder] = field(default_factory=dict)
     events: list[tuple[str, bytes]] = field(default_factory=list)
@@ -23,16 +36,9 @@ class Changes:
     @property
     def empty(self) -> bool:
         """True when there is nothing to commit and nothing to emit."""
-        return not (
-            self.accounts
-            or self.positions
-            or self.orders
-            or self.trades
-            or self.income
-            or self.amendments
-            or self.algo_orders
-            or self.events
-        )
+        rows = (self.accounts, self.positions, self.orders, self.trades, self.income)
+        more = (self.funding, self.listings, self.amendments, self.algo_orders, self.events)
+        return not any(rows) and not any(more)
 
 
 class Journal:

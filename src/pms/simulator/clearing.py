@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from itertools import takewhile
 
-from pms.simulator import wire_events
+from pms.simulator import commission, wire_events
 from pms.simulator.changes import Journal
 from pms.simulator.config import Fees
+from pms.simulator.rules import SymbolRules
 from pms.simulator.state import (
     BOTH,
+    USDT,
     ZERO,
     Account,
     Income,
@@ -20,19 +22,26 @@ from pms.simulator.state import (
     Position,
     PositionKey,
     Trade,
-    round_money,
 )
 
 FIRST_TRADE_ID = 5_000_000_001
 TRADES_KEPT = 100_000
 INCOME_KEPT = 100_000
+FUNDING_KEPT = 50_000
 
 
 class Clearing:
     """The clearing house: positions, trades and income of all accounts."""
 
-    def __init__(self, journal: Journal, markets: Mapping[str, Market], fees: Fees) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        rules: Mapping[str, SymbolRules],
+        markets: Mapping[str, Market],
+        fees: Fees,
+    ) -> None:
         self._journal = journal
+        self._rules = rules
         self._markets = markets
         self.fees = fees
         self.positions: dict[PositionKey, Position] = {}
@@ -40,9 +49,15 @@ class Clearing:
         self.income: deque[Income] = deque(maxlen=INCOME_KEPT)
         self.next_income_id = 1
         self.next_trade_id: dict[str, int] = {}
+        self._held: dict[int, dict[tuple[str, str], Position]] = {}
         self._trades_of: dict[tuple[int, str], deque[Trade]] = {}
 
     # -- loading
+
+    def restore_position(self, position: Position) -> None:
+        """Take over a stored position."""
+        self.positions[position.account_id, position.symbol, position.side] = position
+        self._index(position)
 
     def restore_trade(self, trade: Trade) -> None:
         """Take over a stored trade."""
@@ -60,6 +75,14 @@ class Clearing:
         """Return the position of a side, a flat one when there is none."""
         key = (account.account_id, symbol, side)
         return self.positions.get(key) or Position(account.account_id, symbol, side=side)
+
+    def held_by(self, account: Account) -> list[Position]:
+        """Return the open positions of an account."""
+        return list(self._held.get(account.account_id, {}).values())
+
+    def holders(self) -> list[int]:
+        """Return the ids of the accounts that hold a position, lowest first."""
+        return sorted(account_id for account_id, held in self._held.items() if held)
 
     def trades_of(self, account: Account, symbol: str, first_id: int = 0) -> list[Trade]:
         """Return the remembered trades of a symbol from an id upwards, oldest first."""
@@ -81,16 +104,22 @@ class Clearing:
         """Never give this id again."""
         self.next_trade_id[symbol] = max(self.peek_trade_id(symbol), trade_id + 1)
 
+    def margin_asset(self, symbol: str) -> str:
+        """Return the asset in which a symbol's profit, margin and (without BNB) fees are paid."""
+        return self._rules[symbol].info.margin_asset or USDT
+
+    def mark(self, symbol: str) -> Decimal:
+        """Return the mark price, before the first one the middle of the quote, else zero."""
+        market = self._markets[symbol]
+        return market.mark or (market.mid if market.live else ZERO)
+
     # -- booking
 
-    def deposit(self, account: Account, amount: Decimal, now_ms: int) -> None:
-        """Move USDT into (or, negative, out of) the wallet and tell the user stream."""
-        account.wallet += amount
-        account.updated_ms = now_ms
-        self.add_income(account, "", "TRANSFER", amount, now_ms, info="TRANSFER")
+    def deposit(self, account: Account, amount: Decimal, now_ms: int, asset: str = USDT) -> None:
+        """Move an asset into (or, negative, out of) the wallet and tell the user stream."""
+        self.pay(account, "", "TRANSFER", asset, amount, now_ms, info="TRANSFER")
         reason = "DEPOSIT" if amount >= 0 else "WITHDRAW"
-        event = wire_events.account_update(account, None, ZERO, reason, amount, now_ms)
-        self._journal.emit(account, event)
+        self.tell(account, [], reason, {asset: amount}, now_ms)
 
     def fill(
         self,
@@ -102,18 +131,22 @@ class Clearing:
         now_ms: int,
         put: Callable[[Order], None],
         trade_id: int,
+        execution: str = "TRADE",
     ) -> Position:
         """Book one side of a trade: order, position, wallet, history and events, in the venue's order.
 
         `put` is told of the order's new state before any event is emitted; the caller drew `trade_id`.
+        `execution` is the `x` of the event: CALCULATED for what did not pass through the book (spec 5.3).
         """
         position = self.position_of(account, order.symbol, order.position_side)
         key = (account.account_id, order.symbol, order.position_side)
         self.positions[key] = position
+        asset = self.margin_asset(order.symbol)
         realized = position.apply(quantity * order.sign, price)
-        position.updated_ms = account.updated_ms = order.updated_ms = now_ms
-        fee = round_money(price * quantity * (self.fees.maker if maker else self.fees.taker))
-        account.wallet += realized - fee
+        fee = commission.charge(self.fees, account, price * quantity, maker, asset, self.bnb_price(asset))
+        position.charge(fee.value)
+        self._index(position)
+        position.updated_ms = order.updated_ms = now_ms
         order.executed += quantity
         order.cum_quote += price * quantity
         order.status = "FILLED" if not order.remaining else "PARTIALLY_FILLED"
@@ -126,10 +159,12 @@ class Clearing:
             price=price,
             quantity=quantity,
             realized=realized,
-            commission=fee,
+            commission=fee.amount,
             maker=maker,
             time_ms=now_ms,
             position_side=order.position_side,
+            commission_asset=fee.asset,
+            margin_asset=asset,
         )
         self._remember(trade)
         changes = self._journal.changes
@@ -137,34 +172,84 @@ class Clearing:
         changes.orders[order.order_id] = order
         changes.positions[key] = position
         put(order)
-        if realized:
-            self.add_income(account, order.symbol, "REALIZED_PNL", realized, now_ms, trade_id=str(trade_id))
-        self.add_income(account, order.symbol, "COMMISSION", -fee, now_ms, trade_id=str(trade_id))
+        moved = self._settle(account, trade, now_ms)
         if maker:
             lite = wire_events.trade_lite(order, price, quantity, trade_id, True, now_ms)
             self._journal.emit(account, lite)
-        mark = self._markets[order.symbol].mark or price
-        event = wire_events.account_update(account, position, mark, "ORDER", ZERO, now_ms)
-        self._journal.emit(account, event)
-        self._journal.emit(account, wire_events.order_update(order, "TRADE", trade, now_ms))
+        self.tell(account, [position], "ORDER", moved, now_ms)
+        self._journal.emit(account, wire_events.order_update(order, execution, trade, now_ms))
         return position
 
-    def add_income(
+    def _settle(self, account: Account, trade: Trade, now_ms: int) -> dict[str, Decimal]:
+        """Pay profit and fee of a trade; return the assets that changed, as `tell` takes them."""
+        moved: dict[str, Decimal] = {}
+        for kind, asset, amount in (
+            ("REALIZED_PNL", trade.margin_asset, trade.realized),
+            ("COMMISSION", trade.commission_asset, -trade.commission),
+        ):
+            if amount:
+                self.pay(account, trade.symbol, kind, asset, amount, now_ms, trade_id=str(trade.trade_id))
+                moved[asset] = ZERO
+        return moved
+
+    def tell(
+        self,
+        account: Account,
+        positions: list[Position],
+        reason: str,
+        moved: Mapping[str, Decimal],
+        now_ms: int,
+        symbol: str = "",
+    ) -> None:
+        """Emit ACCOUNT_UPDATE of the changed positions and assets.
+
+        `moved` gives the change of each asset other than profit and commission (spec 5.4).
+        """
+        rows = [(p, self.mark(p.symbol) or p.entry, self.margin_asset(p.symbol)) for p in positions]
+        event = wire_events.account_update(account, rows, reason, moved, now_ms, symbol)
+        self._journal.emit(account, event)
+
+    def bnb_price(self, asset: str) -> Decimal:
+        """Return the price of one BNB in a margin asset, zero when it is not known here."""
+        market = self._markets.get(f"BNB{asset}") or self._markets.get("BNBUSDT")
+        return market.mark if market is not None else ZERO
+
+    def pay(
         self,
         account: Account,
         symbol: str,
         kind: str,
+        asset: str,
         amount: Decimal,
         now_ms: int,
         info: str = "",
         trade_id: str = "",
     ) -> None:
-        """Add one line to the account's money history; the wallet was moved by the caller."""
-        row = Income(self.next_income_id, account.account_id, symbol, kind, amount, now_ms, info, trade_id)
+        """Move a wallet and write the line of income that says why: the only place that moves money."""
+        account.credit(asset, amount)
+        account.updated_ms = now_ms
+        row = Income(
+            income_id=self.next_income_id,
+            account_id=account.account_id,
+            symbol=symbol,
+            income_type=kind,
+            amount=amount,
+            time_ms=now_ms,
+            info=info,
+            trade_id=trade_id,
+            asset=asset,
+        )
         self.next_income_id += 1
         self.income.append(row)
         self._journal.changes.income.append(row)
         self._journal.changes.accounts[account.account_id] = account
+
+    def _index(self, position: Position) -> None:
+        held = self._held.setdefault(position.account_id, {})
+        if position.quantity:
+            held[position.symbol, position.side] = position
+        else:
+            held.pop((position.symbol, position.side), None)
 
     def _remember(self, trade: Trade) -> None:
         self.trades.append(trade)

@@ -27,11 +27,45 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Fees:
-    """Trading fees as fractions of the notional (0.0005 = 0.05 %), charged in USDT."""
+class Tier:
+    """One row of a fee table: maker and taker rate as fractions of the notional; negative is a rebate."""
 
-    maker: Decimal = Decimal("0.0002")
-    taker: Decimal = Decimal("0.0005")
+    maker: Decimal
+    taker: Decimal
+
+
+def _tiers(*rows: tuple[str, str]) -> tuple[Tier, ...]:
+    return tuple(Tier(Decimal(maker) / 100, Decimal(taker) / 100) for maker, taker in rows)
+
+
+USDT_TIERS = _tiers(
+    ("0.0200", "0.0500"),
+    ("0.0160", "0.0400"),
+    ("0.0140", "0.0350"),
+    ("0.0120", "0.0320"),
+    ("0.0100", "0.0300"),
+    ("0.0080", "0.0270"),
+    ("0.0060", "0.0250"),
+    ("0.0040", "0.0220"),
+    ("0.0020", "0.0200"),
+    ("0.0000", "0.0170"),
+)
+USDC_TIERS = _tiers(("0.0000", "0.0400"), ("0.0000", "0.0400"), ("0.0000", "0.0350"), ("0.0000", "0.0320"))
+
+
+@dataclass(frozen=True, slots=True)
+class Fees:
+    """Trading fees as fractions of the notional (0.0005 = 0.05 %).
+
+    `maker` and `taker` are the regular ones (tier 0) of contracts not margined in USDC; higher tiers are rows
+    of `tiers`. `bnb_discount` is the share saved when fees are paid in BNB.
+    """
+
+    maker: Decimal = USDT_TIERS[0].maker
+    taker: Decimal = USDT_TIERS[0].taker
+    tiers: tuple[Tier, ...] = USDT_TIERS
+    usdc_tiers: tuple[Tier, ...] = USDC_TIERS
+    bnb_discount: Decimal = Decimal("0.1")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,18 +16,20 @@ from decimal import Decimal
 
 from msgspec import Struct
 
-from pms.simulator import errors, margin, wire_events
+from pms.simulator import margin
 from pms.simulator.account_book import AccountBook
+from pms.simulator.account_settings import AccountSettings
 from pms.simulator.changes import Changes, Journal
 from pms.simulator.clearing import Clearing
 from pms.simulator.config import Fees
 from pms.simulator.errors import Reject
+from pms.simulator.margin_desk import MarginDesk
 from pms.simulator.order_flow import OrderFlow
 from pms.simulator.order_index import OrderIndex
 from pms.simulator.queue_model import MODELS
 from pms.simulator.resting import RestingQueue
 from pms.simulator.rules import NewOrder, SymbolRules
-from pms.simulator.state import BOTH, Account, Income, Market, Order, Position, PositionKey, Trade
+from pms.simulator.state import BOTH, USDT, Account, Income, Market, Order, Position, PositionKey, Trade
 
 
 class Engine:
@@ -41,16 +43,21 @@ class Engine:
         queue_model: str = "power",
     ) -> None:
         self.rules = dict(rules)
-        self.default_leverage = default_leverage
         self.markets: dict[str, Market] = {symbol: Market(symbol) for symbol in rules}
         self.resting = {
             symbol: RestingQueue(self.markets[symbol], rule.price.step, rule.lot.step, MODELS[queue_model])
             for symbol, rule in rules.items()
         }
         self.journal = Journal()
-        self.book = AccountBook(self.journal)
+        self.book = AccountBook(self.journal, self.rules, default_leverage)
         self.orders = OrderIndex()
-        self.clearing = Clearing(self.journal, self.markets, fees)
+        self.clearing = Clearing(self.journal, self.rules, self.markets, fees)
+        self.margin_desk = MarginDesk(
+            self.clearing, self.orders.exposures, self.rules, self.markets, self.book.leverage_of
+        )
+        self.settings = AccountSettings(
+            self.journal, self.book, self.orders, self.clearing, self.margin_desk, self.rules
+        )
         self.flow = OrderFlow(
             self.journal,
             self.book,
@@ -58,8 +65,7 @@ class Engine:
             self.clearing,
             self.rules,
             self.markets,
-            self.margin_of,
-            self.leverage_of,
+            self.margin_desk,
         )
 
     # -- loading and draining
@@ -71,7 +77,7 @@ class Engine:
                 case Account():
                     self.book.restore(record)
                 case Position():
-                    self.positions[record.account_id, record.symbol, record.side] = record
+                    self.clearing.restore_position(record)
                 case Order():
                     self.orders.restore(record)
                 case Trade():
@@ -139,30 +145,13 @@ class Engine:
             self.deposit(account, wallet, now_ms)
         return account
 
-    def deposit(self, account: Account, amount: Decimal, now_ms: int) -> None:
-        """Move USDT into (or, negative, out of) the wallet and tell the user stream."""
-        self.clearing.deposit(account, amount, now_ms)
+    def deposit(self, account: Account, amount: Decimal, now_ms: int, asset: str = USDT) -> None:
+        """Move an asset into (or, negative, out of) the wallet and tell the user stream."""
+        self.clearing.deposit(account, amount, now_ms, asset)
 
     def set_leverage(self, account: Account, symbol: str, leverage: int, now_ms: int) -> Reject | None:
         """Set the leverage of a symbol; refused when the position or the margin does not allow it."""
-        rules = self.rules[symbol]
-        if not 1 <= leverage <= rules.leverage_max:
-            return Reject(-4028, f"Leverage {leverage} is not valid")
-        before = account.leverage.get(symbol)
-        account.leverage[symbol] = leverage
-        over = abs(self.margin_of(account).symbols[symbol].notional) > rules.max_notional(leverage)
-        if over or self.margin_of(account).free < 0:
-            account.leverage.pop(symbol)
-            if before is not None:
-                account.leverage[symbol] = before
-            return (
-                Reject(-2027, errors.MAX_POSITION.msg)
-                if over
-                else Reject(-2028, "Leverage is smaller than permitted: insufficient margin balance.")
-            )
-        self.book.changed(account)
-        self.journal.emit(account, wire_events.leverage_update(symbol, leverage, now_ms))
-        return None
+        return self.settings.set_leverage(account, symbol, leverage, now_ms)
 
     def set_listen_key(self, account: Account, key: str, expires_ms: int) -> None:
         """Store the listen key of an account; an empty key ends it."""
@@ -174,8 +163,7 @@ class Engine:
 
     def leverage_of(self, account: Account, symbol: str) -> int:
         """Return the leverage in force."""
-        default = min(self.default_leverage, self.rules[symbol].leverage_max)
-        return account.leverage.get(symbol, default)
+        return self.book.leverage_of(account, symbol)
 
     def position_of(self, account: Account, symbol: str, side: str = BOTH) -> Position:
         """Return the position, a flat one when there is none."""
@@ -185,27 +173,17 @@ class Engine:
         """Return the open orders, oldest first."""
         return self.orders.open_of(account, symbol)
 
-    def margin_of(self, account: Account, extra: Order | None = None) -> margin.AccountMargin:
-        """Return the account's margin figures, with `extra` counted as one more open order."""
-        orders: dict[str, list[Order]] = {}
-        for order in self.open_orders_of(account):
-            orders.setdefault(order.symbol, []).append(order)
-        if extra is not None:
-            orders.setdefault(extra.symbol, []).append(extra)
-        mine = account.account_id
-        held = {s for (owner, s, _), p in self.positions.items() if owner == mine and p.quantity}
-        parts = [
-            margin.symbol_margin(
-                self.position_of(account, symbol),
-                orders.get(symbol, ()),
-                self.markets[symbol],
-                self.rules[symbol],
-                self.leverage_of(account, symbol),
-            )
-            for symbol in sorted({*held, *orders, *account.leverage})
-            if symbol in self.rules
-        ]
-        return margin.total(account, parts)
+    def margin_of(self, account: Account, asset: str = USDT) -> margin.AccountMargin:
+        """Return the account's margin figures in one margin asset."""
+        return self.margin_desk.of(account, asset)
+
+    def leg_of(self, account: Account, symbol: str, side: str = BOTH) -> margin.LegMargin:
+        """Return the margin figures of one position side."""
+        return self.margin_desk.leg(account, symbol, side)
+
+    def adl_quantile(self, account: Account, symbol: str, side: str = BOTH) -> int:
+        """Return the place of a position in the deleveraging queue: 0, and 4 for those closed first."""
+        return 0
 
     # -- orders
 

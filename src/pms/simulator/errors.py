@@ -36,6 +36,9 @@ PRECISION = Reject(-1111, "Precision is over the maximum defined for this asset.
 REDUCE_ONLY = Reject(-2022, "ReduceOnly Order is rejected.")
 DUPLICATE_ID = Reject(-4116, "ClientOrderId is duplicated.")
 MARGIN = Reject(-2019, "Margin is insufficient.")
+REDUCE_ONLY_MARGIN = Reject(
+    -4118, "ReduceOnly Order Failed. Please check your existing position and open orders"
+)
 MAX_POSITION = Reject(-2027, "Exceeded the maximum allowable position at current leverage.")
 MAX_ORDERS = Reject(-2025, "Reach max open order limit.")
 NO_COUNTERPARTY = Reject(-4131, "The counterparty's best price does not meet the PERCENT_PRICE filter limit.")
@@ -52,6 +55,12 @@ WOULD_TAKE = Reject(
     "Due to the order could not be executed as maker, the Post Only order will be rejected. "
     "The order will not be recorded in the order history",
 )
+IN_LIQUIDATION = Reject(-2023, "User in liquidation mode now.")
+QUANTITATIVE_RULE = Reject(
+    -4400,
+    "Futures Trading Quantitative Rules violated, only reduceOnly order is allowed, please try again later.",
+)
+NOT_ALLOWED = Reject(-4084, "Method is not allowed currently. Upcoming soon.")
 POSITION_SIDE = Reject(-4061, "Order's position side does not match user's setting.")
 NO_LISTEN_KEY = Reject(
     -1125, "This listenKey does not exist. Please use POST /fapi/v1/listenKey to recreate listenKey"

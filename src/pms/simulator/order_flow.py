@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
-from pms.simulator import errors, margin, matching, wire_events
+from pms.simulator import errors, matching, wire_events
 from pms.simulator.account_book import AccountBook
 from pms.simulator.changes import Journal
 from pms.simulator.clearing import Clearing
 from pms.simulator.errors import Reject
+from pms.simulator.margin_desk import MarginDesk
 from pms.simulator.order_index import OrderIndex
 from pms.simulator.rules import NewOrder, SymbolRules, check_filters
 from pms.simulator.state import ZERO, Account, Market, Order, Position
 
 
 class OrderFlow:
-    """Takes orders of all accounts to their end. `margin_of(account, extra)` tells an account's margin."""
+    """Takes orders of all accounts to their end; `margin_desk` tells what an account can afford."""
 
     def __init__(
         self,
@@ -26,8 +27,7 @@ class OrderFlow:
         clearing: Clearing,
         rules: Mapping[str, SymbolRules],
         markets: Mapping[str, Market],
-        margin_of: Callable[[Account, Order | None], margin.AccountMargin],
-        leverage_of: Callable[[Account, str], int],
+        margin_desk: MarginDesk,
     ) -> None:
         self._journal = journal
         self._accounts = accounts
@@ -35,8 +35,7 @@ class OrderFlow:
         self._clearing = clearing
         self._rules = rules
         self._markets = markets
-        self._margin_of = margin_of
-        self._leverage_of = leverage_of
+        self._margin_desk = margin_desk
 
     def place(self, account: Account, new: NewOrder, now_ms: int) -> Order | Reject:
         """Accept an order and execute what can be executed at once, or refuse it without a trace."""
@@ -52,9 +51,7 @@ class OrderFlow:
         if new.type == "LIMIT" and len(self._orders.open_of(account, new.symbol)) >= rules.open_orders_max:
             return errors.MAX_ORDERS
         order = self._new_order(account, new, quantity, now_ms)
-        refused = self._check_margin(account, order, market, rules) or self._check_execution(
-            order, market, rules
-        )
+        refused = self._margin_desk.check_new(account, order) or self._check_execution(order, market, rules)
         if refused:
             return refused
         self._orders.draw_id()
@@ -106,29 +103,6 @@ class OrderFlow:
             reduce_only=new.reduce_only,
             stp_mode=new.stp_mode,
         )
-
-    def _check_margin(
-        self, account: Account, order: Order, market: Market, rules: SymbolRules
-    ) -> Reject | None:
-        """-2027 and -2019: the order may not need more margin than there is (spec section 7, cost check)."""
-        if order.reduce_only:
-            return None
-        before, after = self._margin_of(account, None), self._margin_of(account, order)
-        own = after.symbols[order.symbol]
-        earlier = before.symbols.get(order.symbol)
-        grown = own.position_initial + own.order_initial
-        if earlier is not None and grown <= earlier.position_initial + earlier.order_initial:
-            return None
-        if grown * self._leverage_of(account, order.symbol) > rules.max_notional(
-            self._leverage_of(account, order.symbol)
-        ):
-            return errors.MAX_POSITION
-        if order.type == "MARKET":
-            assumed = market.ask * Decimal("1.0005") if order.sign > 0 else max(market.bid, market.mark)
-        else:
-            assumed = order.price
-        open_loss = order.quantity * max(ZERO, (assumed - (market.mark or assumed)) * order.sign)
-        return errors.MARGIN if after.free - open_loss < 0 else None
 
     def _check_execution(self, order: Order, market: Market, rules: SymbolRules) -> Reject | None:
         if order.time_in_force == "GTX" and matching.would_take(market, order.side, order.price):
@@ -196,6 +170,7 @@ class OrderFlow:
             if allowed:
                 order.quantity = order.executed + allowed
                 order.updated_ms = now_ms
+                self._orders.put(order)
                 self._journal.changes.orders[order.order_id] = order
                 self._journal.emit(account, wire_events.order_update(order, "AMENDMENT", None, now_ms))
             else:

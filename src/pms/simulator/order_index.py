@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 
+from pms.simulator.exposure import Exposures
 from pms.simulator.state import Account, Order
 
 FIRST_ORDER_ID = 8_000_000_001
@@ -19,6 +20,7 @@ class OrderIndex:
     def __init__(self) -> None:
         self.open: dict[str, dict[int, Order]] = {}
         self.closed: OrderedDict[int, Order] = OrderedDict()
+        self.exposures = Exposures()
         self.next_id = FIRST_ORDER_ID
         self._latest_by_client_id: dict[tuple[int, str, str], int] = {}
 
@@ -33,7 +35,8 @@ class OrderIndex:
         return self.next_id - 1
 
     def put(self, order: Order) -> None:
-        """Take a new order, or a known one whose state has changed."""
+        """Take a new order, or a known one whose state or quantity has changed."""
+        self.exposures.update(order)
         if order.client_order_id:
             key = (order.account_id, order.symbol, order.client_order_id)
             self._latest_by_client_id[key] = max(self._latest_by_client_id.get(key, 0), order.order_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
 
 from msgspec import Struct, field
 
@@ -12,6 +12,12 @@ ZERO = Decimal(0)
 MONEY = Decimal("0.00000001")
 OPEN = frozenset({"NEW", "PARTIALLY_FILLED"})
 BOTH = "BOTH"
+LONG = "LONG"
+SHORT = "SHORT"
+USDT = "USDT"
+BNB = "BNB"
+FUND_ID = 0
+"""Account id of the insurance fund, which has no key."""
 PositionKey = tuple[int, str, str]
 """(account id, symbol, position side); the side is BOTH in one-way mode, LONG or SHORT in hedge mode."""
 
@@ -31,10 +37,16 @@ def round_money(value: Decimal) -> Decimal:
     return value.quantize(MONEY, rounding=ROUND_HALF_UP)
 
 
+def margin_text(value: Decimal) -> str:
+    """Return a margin figure with eight decimals, cut off as the venue does (recorded positionRisk rows)."""
+    return f"{value.quantize(MONEY, rounding=ROUND_DOWN):f}" if value else "0"
+
+
 class Position(Struct):
     """The position of one side (BOTH in one-way mode).
 
-    `cost` is the signed exact Σ price × quantity of what is held; entry is derived.
+    `cost` is the signed exact Σ price × quantity of what is held; entry is derived. `outlay` is the signed
+    Σ price × quantity of all its trades since it was last flat, plus their fees: what break-even must return.
     """
 
     account_id: int
@@ -44,6 +56,15 @@ class Position(Struct):
     realized: Decimal = ZERO
     updated_ms: int = 0
     side: str = BOTH
+    outlay: Decimal = ZERO
+
+    @property
+    def break_even(self) -> Decimal:
+        """The price at which closing returns everything spent, fees so far included; zero when flat.
+
+        Funding is not part of it, the fee of the closing trade neither (checked on recorded rows).
+        """
+        return self.outlay / self.quantity if self.quantity else ZERO
 
     @property
     def entry(self) -> Decimal:
@@ -69,12 +90,19 @@ class Position(Struct):
             realized = closed_value - share
             if closing != abs(self.quantity):
                 realized = round_money(realized)
+        flipped = opposite and abs(signed_quantity) > abs(self.quantity)
         self.quantity += signed_quantity
         self.cost = self.cost + traded + realized
+        self.outlay = self.cost if flipped else self.outlay + traded
         if not self.quantity:
-            self.cost = ZERO
+            self.cost = self.outlay = ZERO
         self.realized += realized
         return realized
+
+    def charge(self, fee: Decimal) -> None:
+        """Count a fee, in the margin asset, into the break-even price."""
+        if self.quantity:
+            self.outlay += fee
 
 
 class Order(Struct):
@@ -209,6 +237,8 @@ class Trade(Struct, frozen=True):
     maker: bool
     time_ms: int
     position_side: str = BOTH
+    commission_asset: str = USDT
+    margin_asset: str = USDT
 
 
 class Income(Struct, frozen=True):
@@ -222,19 +252,38 @@ class Income(Struct, frozen=True):
     time_ms: int
     info: str = ""
     trade_id: str = ""
+    asset: str = USDT
+
+
+class Funding(Struct, frozen=True):
+    """One settled funding of a symbol; `rate` is a fraction, positive when longs pay."""
+
+    symbol: str
+    time_ms: int
+    rate: Decimal
+    mark: Decimal
+
+
+class Listing(Struct, frozen=True):
+    """A symbol whose status was changed here; the exchangeInfo answer shows it."""
+
+    symbol: str
+    status: str
 
 
 class Account(Struct):
-    """One exchange account with one API key. `wallet` in USDT.
+    """One exchange account with one API key; `wallets` holds its balance of each asset.
 
     `hedge_mode` keeps LONG and SHORT apart. `countdowns` are the times, by symbol, at which all orders of the
     symbol are cancelled unless the client asks for a later one first.
+    `fee_burn` has fees paid in BNB, `fee_tier` is its row of the fee table.
+    `liquidating` is set from the cancelling of its orders until it is safe or flat (-2023 meanwhile).
     """
 
     account_id: int
     api_key: str
     secret: str
-    wallet: Decimal = ZERO
+    wallets: dict[str, Decimal] = field(default_factory=dict)
     listen_key: str = ""
     listen_key_expires_ms: int = 0
     leverage: dict[str, int] = field(default_factory=dict)
@@ -242,6 +291,18 @@ class Account(Struct):
     updated_ms: int = 0
     hedge_mode: bool = False
     countdowns: dict[str, int] = field(default_factory=dict)
+    fee_burn: bool = False
+    fee_tier: int = 0
+    liquidating: bool = False
+
+    @property
+    def wallet(self) -> Decimal:
+        """Balance in USDT."""
+        return self.wallets.get(USDT, ZERO)
+
+    def credit(self, asset: str, amount: Decimal) -> None:
+        """Move an amount into (or, negative, out of) the balance of an asset."""
+        self.wallets[asset] = self.wallets.get(asset, ZERO) + amount
 
 
 class Market(Struct):

@@ -18,10 +18,22 @@ import msgspec
 from msgspec import Struct
 
 from pms.simulator.changes import Changes
-from pms.simulator.clearing import INCOME_KEPT, TRADES_KEPT
+from pms.simulator.clearing import FUNDING_KEPT, INCOME_KEPT, TRADES_KEPT
 from pms.simulator.errors import SimulatorError
 from pms.simulator.order_index import AMENDMENTS_KEPT, CLOSED_ALGOS_KEPT, CLOSED_ORDERS_KEPT
-from pms.simulator.state import Account, AlgoOrder, Amendment, Income, Order, Position, Trade
+from pms.simulator.state import (
+    FUND_ID,
+    ZERO,
+    Account,
+    AlgoOrder,
+    Amendment,
+    Funding,
+    Income,
+    Listing,
+    Order,
+    Position,
+    Trade,
+)
 
 SCHEMA_VERSION = 2
 SCHEMA = """
@@ -37,12 +49,17 @@ CREATE TABLE income (income_id INTEGER PRIMARY KEY, body BLOB NOT NULL);
 CREATE TABLE amendments (amendment_id INTEGER PRIMARY KEY, body BLOB NOT NULL);
 CREATE TABLE algo_orders (algo_id INTEGER PRIMARY KEY, is_open INTEGER NOT NULL, body BLOB NOT NULL);
 CREATE INDEX algo_orders_open ON algo_orders (is_open) WHERE is_open = 1;
+CREATE TABLE funding (symbol TEXT NOT NULL, time_ms INTEGER NOT NULL, body BLOB NOT NULL,
+                      PRIMARY KEY (symbol, time_ms)) WITHOUT ROWID;
+CREATE TABLE listings (symbol TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
 """
 FROM_VERSION_1 = """
 ALTER TABLE positions RENAME TO positions_1;
 CREATE TABLE positions (account_id INTEGER NOT NULL, symbol TEXT NOT NULL, side TEXT NOT NULL,
                         body BLOB NOT NULL, PRIMARY KEY (account_id, symbol, side)) WITHOUT ROWID;
-INSERT INTO positions SELECT account_id, symbol, 'BOTH', body FROM positions_1;
+INSERT INTO positions SELECT account_id, symbol, 'BOTH',
+       CAST(json_set(CAST(body AS TEXT), '$.outlay', json_extract(CAST(body AS TEXT), '$.cost')) AS BLOB)
+       FROM positions_1;
 DROP TABLE positions_1;
 ALTER TABLE trades RENAME TO trades_1;
 CREATE TABLE trades (row_id INTEGER PRIMARY KEY, symbol TEXT NOT NULL, trade_id INTEGER NOT NULL,
@@ -53,7 +70,13 @@ DROP TABLE trades_1;
 CREATE TABLE amendments (amendment_id INTEGER PRIMARY KEY, body BLOB NOT NULL);
 CREATE TABLE algo_orders (algo_id INTEGER PRIMARY KEY, is_open INTEGER NOT NULL, body BLOB NOT NULL);
 CREATE INDEX algo_orders_open ON algo_orders (is_open) WHERE is_open = 1;
+CREATE TABLE funding (symbol TEXT NOT NULL, time_ms INTEGER NOT NULL, body BLOB NOT NULL,
+                      PRIMARY KEY (symbol, time_ms)) WITHOUT ROWID;
+CREATE TABLE listings (symbol TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
+UPDATE accounts SET body = CAST(json_remove(json_set(CAST(body AS TEXT), '$.wallets',
+       json_object('USDT', json_extract(CAST(body AS TEXT), '$.wallet'))), '$.wallet') AS BLOB);
 """
+"""Positions keyed by side, trades by order too, a wallet for each asset."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -67,6 +90,8 @@ class Rows:
     orders: list[tuple[int, int, bytes]]
     trades: list[tuple[str, int, int, bytes]]
     income: list[tuple[int, bytes]]
+    funding: list[tuple[str, int, bytes]]
+    listings: list[tuple[str, bytes]]
     amendments: list[tuple[int, bytes]]
     algo_orders: list[tuple[int, int, bytes]]
 
@@ -79,6 +104,8 @@ def rows_of(changes: Changes) -> Rows:
         orders=[(o.order_id, int(o.is_open), _encode(o)) for o in changes.orders.values()],
         trades=[(t.symbol, t.trade_id, t.order_id, _encode(t)) for t in changes.trades],
         income=[(i.income_id, _encode(i)) for i in changes.income],
+        funding=[(f.symbol, f.time_ms, _encode(f)) for f in changes.funding],
+        listings=[(listing.symbol, _encode(listing)) for listing in changes.listings.values()],
         amendments=[(a.amendment_id, _encode(a)) for a in changes.amendments],
         algo_orders=[(a.algo_id, int(a.is_open), _encode(a)) for a in changes.algo_orders.values()],
     )
@@ -129,6 +156,7 @@ class Store:
         self._db.execute("COMMIT")
 
     def _run(self, script: str) -> None:
+        """Run statements inside the open transaction (`executescript` would commit it)."""
         for statement in script.split(";"):
             if statement.strip():
                 self._db.execute(statement)
@@ -155,6 +183,8 @@ class Store:
             (Order, _last("orders", "order_id", CLOSED_ORDERS_KEPT, "WHERE is_open = 0")),
             (Trade, _last("trades", "row_id", TRADES_KEPT)),
             (Income, _last("income", "income_id", INCOME_KEPT)),
+            (Funding, _last("funding", "time_ms", FUNDING_KEPT)),
+            (Listing, "SELECT body FROM listings ORDER BY symbol"),
             (Amendment, _last("amendments", "amendment_id", AMENDMENTS_KEPT)),
             (AlgoOrder, "SELECT body FROM algo_orders WHERE is_open = 1 ORDER BY algo_id"),
             (AlgoOrder, _last("algo_orders", "algo_id", CLOSED_ALGOS_KEPT, "WHERE is_open = 0")),
@@ -181,6 +211,8 @@ class Store:
                 "INSERT INTO trades (symbol, trade_id, order_id, body) VALUES (?, ?, ?, ?)", rows.trades
             )
             self._db.executemany("INSERT INTO income VALUES (?, ?)", rows.income)
+            self._db.executemany("INSERT INTO funding VALUES (?, ?, ?)", rows.funding)
+            self._db.executemany("INSERT OR REPLACE INTO listings VALUES (?, ?)", rows.listings)
             self._db.executemany("INSERT INTO amendments VALUES (?, ?)", rows.amendments)
             self._db.executemany("INSERT OR REPLACE INTO algo_orders VALUES (?, ?, ?)", rows.algo_orders)
             self._db.execute("COMMIT")
@@ -193,32 +225,38 @@ class Store:
         self._db.close()
 
 
+class _AccountOf1(Struct):
+    """What a file of schema version 1 says about money."""
+
+    wallet: Decimal = ZERO
+
+
 def read_only_account(path: Path, api_key: str) -> tuple[Decimal, dict[str, tuple[Decimal, Decimal]]]:
-    """Return wallet and open positions (signed quantity, entry) of a key's account, from a file nobody runs
-    on.
+    """Return wallet (USDT) and open positions (signed quantity, entry) of a key's account, from a file nobody
+    runs on; the sides of a hedged symbol are added up.
 
     For audits: changes nothing. Raises `SimulatorError` when the file cannot be read or has no such account.
     """
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
-            accounts = [
-                msgspec.json.decode(body, type=Account)
-                for (body,) in database.execute("SELECT body FROM accounts")
-            ]
+            bodies = [body for (body,) in database.execute("SELECT body FROM accounts")]
+            accounts = [(msgspec.json.decode(body, type=Account), body) for body in bodies]
             positions = [
                 msgspec.json.decode(body, type=Position)
                 for (body,) in database.execute("SELECT body FROM positions")
             ]
+            old = database.execute("PRAGMA user_version").fetchone()[0] == 1
     except (sqlite3.Error, msgspec.DecodeError) as error:
         raise SimulatorError(f"The simulator's data file {path} cannot be read ({error}).") from error
-    for account in accounts:
-        if account.api_key == api_key:
-            held = {
-                p.symbol: (p.quantity, p.entry)
-                for p in positions
-                if p.account_id == account.account_id and p.quantity
-            }
-            return account.wallet, held
+    for account, body in accounts:
+        if account.api_key == api_key and account.account_id != FUND_ID:
+            wallet = msgspec.json.decode(body, type=_AccountOf1).wallet if old else account.wallet
+            mine = [p for p in positions if p.account_id == account.account_id and p.quantity]
+            sums: dict[str, tuple[Decimal, Decimal]] = {}
+            for p in mine:
+                quantity, cost = sums.get(p.symbol, (ZERO, ZERO))
+                sums[p.symbol] = (quantity + p.quantity, cost + p.cost)
+            return wallet, {s: (q, cost / q) for s, (q, cost) in sums.items() if q}
     raise SimulatorError(f"The simulator's data file {path} has no account of the key {api_key}.")
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 
 import msgspec
 
 from pms.exchange import messages as wire
-from pms.simulator.state import ZERO, Account, Order, Position, Trade, money, text
+from pms.simulator.state import ZERO, Account, Order, Position, Trade, margin_text, money, text
 
 _encoder = msgspec.json.Encoder()
 ENTRY_DECIMALS = Decimal("0.000000000001")
@@ -37,11 +38,12 @@ def order_update(order: Order, execution: str, trade: Trade | None, now_ms: int)
         last_price=text(trade.price) if trade else "0",
         trade_time=now_ms,
         trade_id=trade.trade_id if trade else 0,
-        commission_asset="USDT",
-        commission=money(trade.commission) if trade else "0",
+        commission_asset=trade.commission_asset if trade else None,
+        commission=money(trade.commission) if trade else None,
         is_maker=trade.maker if trade else False,
         reduce_only=order.reduce_only,
         original_type=order.type,
+        position_side=order.position_side,
         realized_profit=money(trade.realized) if trade else "0",
         self_trade_prevention_mode=order.stp_mode,
         price_match=order.price_match,
@@ -74,30 +76,61 @@ def trade_lite(
 
 
 def account_update(
-    account: Account, position: Position | None, mark: Decimal, reason: str, change: Decimal, now_ms: int
+    account: Account,
+    positions: list[tuple[Position, Decimal, str]],
+    reason: str,
+    moved: Mapping[str, Decimal],
+    now_ms: int,
+    symbol: str = "",
 ) -> bytes:
-    """Return ACCOUNT_UPDATE with the wallet and, when one changed, the position."""
-    balance = wire.BalanceChange(
-        asset="USDT",
-        wallet_balance=money(account.wallet),
-        cross_wallet_balance=money(account.wallet),
-        change=money(change) if change else "0",
-    )
-    positions = []
-    if position is not None:
-        positions.append(
-            wire.PositionChange(
-                symbol=position.symbol,
-                amount=text(position.quantity),
-                entry_price=entry_text(position.entry),
-                accumulated_realized=money(position.realized),
-                unrealized_profit=money(position.unrealized(mark) if position.quantity else ZERO),
-                margin_asset="USDT",
-                break_even_price=entry_text(position.entry),
-            )
+    """Return ACCOUNT_UPDATE: the assets of `moved` with their change other than profit and commission, and
+    the changed positions, each with its mark price and margin asset (spec 5.4)."""
+    balances = [
+        wire.BalanceChange(
+            asset=asset,
+            wallet_balance=money(account.wallets.get(asset, ZERO)),
+            cross_wallet_balance=money(account.wallets.get(asset, ZERO)),
+            change=money(change) if change else "0",
         )
-    body = wire.AccountChange(reason=reason, balances=[balance], positions=positions)
+        for asset, change in moved.items()
+    ]
+    rows = [
+        wire.PositionChange(
+            symbol=position.symbol,
+            amount=text(position.quantity),
+            entry_price=entry_text(position.entry),
+            accumulated_realized=money(position.realized),
+            unrealized_profit=money(position.unrealized(mark) if position.quantity else ZERO),
+            position_side=position.side,
+            margin_asset=asset,
+            break_even_price=entry_text(position.break_even),
+        )
+        for position, mark, asset in positions
+    ]
+    body = wire.AccountChange(reason=reason, balances=balances, positions=rows, funding_symbol=symbol or None)
     return _encoder.encode(wire.AccountUpdate(event_time=now_ms, transaction_time=now_ms, account=body))
+
+
+def margin_call(
+    account: Account, asset: str, rows: list[tuple[Position, Decimal, Decimal]], now_ms: int
+) -> bytes:
+    """Return MARGIN_CALL of positions, each with its mark price and maintenance margin."""
+    positions = [
+        wire.MarginCallPosition(
+            symbol=position.symbol,
+            position_side=position.side,
+            amount=text(position.quantity),
+            margin_type="CROSSED",
+            mark_price=text(mark),
+            unrealized_profit=margin_text(position.unrealized(mark)),
+            maintenance_margin=margin_text(maintenance),
+        )
+        for position, mark, maintenance in rows
+    ]
+    wallet = money(account.wallets.get(asset, ZERO))
+    return _encoder.encode(
+        wire.MarginCall(event_time=now_ms, cross_wallet_balance=wallet, positions=positions)
+    )
 
 
 def leverage_update(symbol: str, leverage: int, now_ms: int) -> bytes:

@@ -275,14 +275,3 @@ def test_expired_listen_key_says_so_once() -> None:
     engine.expire_listen_keys(account.listen_key_expires_ms)
     engine.expire_listen_keys(account.listen_key_expires_ms + 1)
     assert [e["e"] for e in _events(engine)] == ["listenKeyExpired"]
-
-
-def test_liquidation_price_matches_the_margin_equation() -> None:
-    from pms.simulator.margin import liquidation_price
-
-    engine, account = engine_with("5000")
-    placed(engine, account, quantity="1")
-    position, totals = engine.position_of(account, "BTCUSDT"), engine.margin_of(account)
-    price = liquidation_price(position, totals, engine.rules["BTCUSDT"])
-    equity = account.wallet + position.unrealized(price)
-    assert abs(equity - engine.rules["BTCUSDT"].maintenance(price)) < D("0.0001")

@@ -16,7 +16,7 @@ import pytest
 from pms.simulator import Simulator, SimulatorConfig, SimulatorError
 from pms.simulator.config import Fees, Limits
 from pms.simulator.core import Engine
-from pms.simulator.store import Store, rows_of
+from pms.simulator.store import Store, read_only_account, rows_of
 from tests.support.paths import PROJECT_ROOT
 from tests.unit.simulator.market_support import RULES, engine_with, placed, quote
 from tests.unit.simulator.signed_client import KEY, SECRET, SignedClient
@@ -100,14 +100,24 @@ def test_a_file_of_the_first_schema_is_carried_over(tmp_path: Path) -> None:
             "CREATE TABLE trades (row_id INTEGER PRIMARY KEY, symbol TEXT NOT NULL, "
             "trade_id INTEGER NOT NULL, body BLOB NOT NULL, UNIQUE (symbol, trade_id))",
             "INSERT INTO trades SELECT row_id, symbol, trade_id, body FROM t2",
-            *(f"DROP TABLE {name}" for name in ("p2", "t2", "amendments", "algo_orders")),
+            *(
+                f"DROP TABLE {name}"
+                for name in ("p2", "t2", "amendments", "algo_orders", "funding", "listings")
+            ),
+            "UPDATE accounts SET body = CAST(json_remove(json_set(CAST(body AS TEXT), '$.wallet', "
+            "json_extract(CAST(body AS TEXT), '$.wallets.USDT')), '$.wallets') AS BLOB)",
+            "UPDATE positions SET body = CAST(json_remove(CAST(body AS TEXT), '$.outlay') AS BLOB)",
             "PRAGMA user_version=1",
         ):
             db.execute(statement)
+    assert read_only_account(path, "key")[0] == account.wallet
     again = Store(path)
     restored = Engine({"BTCUSDT": RULES["BTCUSDT"]}, Fees())
     restored.restore(again.load())
     again.close()
+    assert restored.accounts == engine.accounts
+    for position in engine.positions.values():
+        position.outlay = position.cost  # the first schema did not know what the fees were
     assert restored.positions == engine.positions
     assert list(restored.trades) == list(engine.trades)
     with closing(sqlite3.connect(path)) as db:

@@ -172,7 +172,7 @@ async def test_order_life_by_rest(wire: Wire) -> None:
     listed = await client.signed("GET", "/fapi/v1/openOrders", symbol="BTCUSDT")
     assert [o["orderId"] for o in listed.body] == [order["orderId"]]
     account = msgspec.convert((await client.signed("GET", "/fapi/v3/account")).body, m.AccountInfo)
-    assert account.total_open_order_initial_margin == "300.00025000"
+    assert account.total_open_order_initial_margin == "295.00000000"  # at the order's own price
     gone = await client.signed("DELETE", "/fapi/v1/order", symbol="BTCUSDT", origClientOrderId="life")
     assert gone.body["status"] == "CANCELED"
     assert (await client.signed("DELETE", "/fapi/v1/order", symbol="BTCUSDT", orderId=order["orderId"])).body[

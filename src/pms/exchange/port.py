@@ -13,7 +13,7 @@ from typing import Protocol
 from pms.model.fill import ExchangeFill
 from pms.model.ids import ClientOrderId, ExchangeOrderId, TradeId
 from pms.model.money import Money, Price, Quantity
-from pms.model.order import ApprovedOrder, ExchangeOrderStatus, OrderSide
+from pms.model.order import ApprovedAmendment, ApprovedOrder, ExchangeOrderStatus, OrderSide
 from pms.model.price import BookTicker, MarkPrice, OrderBook, PublicTrade
 from pms.model.refusal import RefusalCode
 from pms.model.symbol import Symbol, SymbolRules
@@ -77,6 +77,10 @@ class OutcomeUnknown:
 
 
 PlaceOutcome = Confirmed | RefusedByExchange | NotSent | OutcomeUnknown
+
+AmendOutcome = PlaceOutcome
+"""Confirmed: the report is the order after the change; it may be CANCELLED by it (Binance spec 2.2).
+RefusedByExchange with ORDER_NOT_PENDING: the order does not rest any more; query it. NotSent: unchanged."""
 
 
 class CancelVerdict(StrEnum):
@@ -238,10 +242,29 @@ class Trading(Protocol):
 
     async def place(self, order: ApprovedOrder) -> PlaceOutcome: ...
 
+    async def amend(self, change: ApprovedAmendment) -> AmendOutcome:
+        """Change price and quantity of a resting limit order, which loses its place in the queue."""
+        ...
+
     async def cancel(self, symbol: Symbol, client_order_id: ClientOrderId) -> CancelOutcome: ...
 
     async def query(self, symbol: Symbol, client_order_id: ClientOrderId) -> OrderReport | Absent:
         """Return the order's state. Raises ExchangeError when the exchange cannot be asked."""
+        ...
+
+    async def place_many(self, orders: Sequence[ApprovedOrder]) -> Sequence[PlaceOutcome]:
+        """Place any number of orders; one outcome for each, in order, independent of one another.
+
+        A lost answer is unknown for each order of its part. The venue may work on them in any order.
+        """
+        ...
+
+    async def amend_many(self, changes: Sequence[ApprovedAmendment]) -> Sequence[AmendOutcome]:
+        """Change any number of orders; as `place_many`."""
+        ...
+
+    async def cancel_many(self, orders: Sequence[tuple[Symbol, ClientOrderId]]) -> Sequence[CancelOutcome]:
+        """Cancel any number of orders; as `place_many`."""
         ...
 
 

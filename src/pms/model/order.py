@@ -1,6 +1,6 @@
 """Orders from intent to the end: sides, types, states, and the approved order that may be sent."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
 
@@ -165,6 +165,32 @@ class ApprovedOrder:
     reduce_only_wire: bool
     self_match: SelfMatchPrevention
     risk_reducing: bool
+
+    def shrunk(self, quantity: Quantity) -> "ApprovedOrder":
+        """Return the same order for a smaller quantity, which needs no new approval.
+
+        Raises ValueError for a larger one, or for nothing.
+        """
+        if not 0 < quantity <= self.quantity:
+            raise ValueError(f"{self.client_order_id} is approved for {self.quantity}, not for {quantity}")
+        return replace(self, quantity=quantity)
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovedAmendment:
+    """A change of a resting limit order that passed the gate; only `pms.risk.gate` makes it (decision 18).
+
+    `quantity` is the order's whole quantity after the change, what has executed already included; `price` is
+    rounded to the filters. `modify_id` comes back in the exchange's answer.
+    """
+
+    client_order_id: ClientOrderId
+    symbol: Symbol
+    side: OrderSide
+    quantity: Quantity
+    price: Price
+    risk_reducing: bool
+    modify_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ class RefusalCode(Enum):
     STALE_PRICE = (400, "The price of the symbol is older than 10 s; new exposure waits for a fresh one.")
     REDUCE_ONLY_REJECTED = (400, "Nothing is left to reduce: no position, or other closing orders cover it.")
     POST_ONLY_REJECTED = (400, "A post-only order would have taken liquidity (-5022).")
+    AMENDMENT_REFUSED = (400, "The exchange does not amend this order (any more); cancel and replace it.")
     SELF_MATCH = (400, "The order met another order of the same exchange account and was expired.")
     ORDER_NOT_FOUND = (404, "No order has that id.")
     ORDER_NOT_PENDING = (400, "The order is not open any more.")

@@ -14,6 +14,7 @@ from pms.model.account import AccountStatus, Position, PositionSide, RiskRules, 
 from pms.model.ids import ClientOrderId
 from pms.model.money import ZERO, Price, Quantity, plain
 from pms.model.order import (
+    ApprovedAmendment,
     ApprovedOrder,
     OrderCode,
     OrderSide,
@@ -210,6 +211,33 @@ def approve(
         reduce_only_wire=reduce_only_wire,
         self_match=_self_match(request.code, reducing),
         risk_reducing=reducing,
+    )
+
+
+def approve_amendment(
+    client_order_id: ClientOrderId,
+    request: OrderRequest,
+    approved: Approved,
+    executed: Quantity,
+    *,
+    modify_id: int | None = None,
+) -> ApprovedAmendment:
+    """Make the change of a resting limit order that the exchange port takes.
+
+    `approved` is the decision on what the order would still have to execute after the change, asked for as a
+    new order, without the old one among the open orders. `executed` is what it has executed when it is asked:
+    more by the time the change arrives only leaves less to execute. Raises ValueError without a price.
+    """
+    if approved.price is None:
+        raise ValueError(f"{client_order_id} has no price: only limit orders are amended")
+    return ApprovedAmendment(
+        client_order_id=client_order_id,
+        symbol=request.symbol,
+        side=approved.side,
+        quantity=Quantity(executed + approved.quantity),
+        price=approved.price,
+        risk_reducing=approved.reduce_only or approved.opening == 0,
+        modify_id=modify_id,
     )
 
 

@@ -10,8 +10,8 @@ import pytest
 from pms.exchange.binance import BinanceExchange
 from pms.exchange.binance.clock_sync import ClockSync
 from pms.exchange.binance.config import BinanceConfig, StreamTuning
+from pms.exchange.binance.parameters import placement
 from pms.exchange.binance.sockets import MESSAGE_BYTES_MAX, Backoff, FrameListener
-from pms.exchange.binance.trading import placement
 from pms.exchange.errors import ExchangeUnavailable
 from pms.exchange.port import AccountView, MarketData, Trading, UserStream
 from pms.model.ids import ClientOrderId

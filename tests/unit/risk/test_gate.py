@@ -25,6 +25,7 @@ from pms.risk.gate import (
     OrderRequest,
     RealPurse,
     approve,
+    approve_amendment,
     approve_house,
     assess,
     decide,
@@ -387,6 +388,20 @@ def test_approved_orders(code: OrderCode, reduce_only: bool, expected: SelfMatch
     assert order.risk_reducing is reduce_only
 
 
+def test_an_amendment_is_approved_for_what_is_left_to_execute() -> None:
+    order_id, executed = ClientOrderId("PMSabcdefgh_L_1"), Quantity(Decimal("0.4"))
+    entry = limit("0.6004", "99.96")
+    change = approve_amendment(order_id, entry, approved(gate_input(entry)), executed, modify_id=3)
+    assert (change.quantity, change.price, change.modify_id) == (Decimal(1), Decimal("100.0"), 3)
+    assert not change.risk_reducing
+    close = limit(5, 101, SHORT, reduce_only=True)
+    reducing = approve_amendment(order_id, close, approved(gate_input(close, position(quantity=2))), executed)
+    assert reducing.risk_reducing
+    assert reducing.quantity == Decimal("2.4")
+    with pytest.raises(ValueError, match="no price"):
+        approve_amendment(order_id, market(1), approved(gate_input(market(1))), executed)
+
+
 def test_house_orders_are_market_and_reduce_risk() -> None:
     order = approve_house(
         ClientOrderId("PMS00000000_HO_1"), BTC, OrderSide.SELL, Quantity(Decimal(3)), reduce_only_wire=False
@@ -404,6 +419,6 @@ def test_only_the_gate_makes_approved_orders() -> None:
                 name = (
                     node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
                 )
-                if name == "ApprovedOrder":
+                if name in ("ApprovedOrder", "ApprovedAmendment"):
                     makers.add(path.relative_to(root).as_posix())
     assert makers == {"risk/gate.py"}

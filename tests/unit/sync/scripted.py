@@ -8,6 +8,7 @@ from pms.exchange.errors import ExchangeUnavailable
 from pms.exchange.port import (
     Absent,
     AccountMode,
+    AmendOutcome,
     CancelOutcome,
     CancelVerdict,
     ExchangePosition,
@@ -19,7 +20,7 @@ from pms.exchange.port import (
 from pms.model.fill import ExchangeFill
 from pms.model.ids import ClientOrderId, ExchangeOrderId, TradeId
 from pms.model.money import Money, Price
-from pms.model.order import ApprovedOrder
+from pms.model.order import ApprovedAmendment, ApprovedOrder
 from pms.model.symbol import Symbol
 
 _PRICE = Price(Decimal(100))
@@ -51,6 +52,18 @@ class ScriptedExchange:
 
     async def cancel(self, symbol: Symbol, client_order_id: ClientOrderId) -> CancelOutcome:
         return CancelOutcome(CancelVerdict.UNKNOWN, None, "scripted")
+
+    async def amend(self, change: ApprovedAmendment) -> AmendOutcome:
+        return OutcomeUnknown("scripted", self.now_ms, 2000)
+
+    async def place_many(self, orders: Sequence[ApprovedOrder]) -> Sequence[PlaceOutcome]:
+        return [await self.place(each) for each in orders]
+
+    async def amend_many(self, changes: Sequence[ApprovedAmendment]) -> Sequence[AmendOutcome]:
+        return [await self.amend(each) for each in changes]
+
+    async def cancel_many(self, orders: Sequence[tuple[Symbol, ClientOrderId]]) -> Sequence[CancelOutcome]:
+        return [await self.cancel(*each) for each in orders]
 
     async def query(self, symbol: Symbol, client_order_id: ClientOrderId) -> OrderReport | Absent:
         self._ask("query")

@@ -61,7 +61,7 @@ class BinanceExchange:
         self._symbols = SymbolDirectory(self._load_symbols, config.settle_asset, clock)
         self._streams = MarketStreams(config, self._symbols, clock, random, self.now_ms, self._load_depth)
         self.market = BinanceMarket(self._rest, self._symbols, self._streams)
-        self.trading = BinanceTrading(self._rest, self._symbols)
+        self.trading = BinanceTrading(self._rest, self._rest, self._symbols, self._rest.control)
         self.account = BinanceAccount(self._rest, self._symbols, config.settle_asset)
         self.user_stream = BinanceUserStream(config, self._rest, self._symbols, clock, random)
 

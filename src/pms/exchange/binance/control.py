@@ -139,6 +139,10 @@ class RequestControl:
             log.error("the exchange limits us: %s sent before %s (Unix ms)", what, until_ms)
             self._bans.save(self.budget.ban)
 
+    def now_ms(self) -> int:
+        """Return the exchange's time as estimated now, Unix ms."""
+        return self._time.exchange_now_ms()
+
     def stopped_ms(self) -> int:
         """Return for how long nothing may be sent, ms; 0 when requests may be sent."""
         return max(0, self.budget.ban.all_until_ms - self._time.exchange_now_ms())

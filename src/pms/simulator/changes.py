@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pms.simulator.state import (
@@ -51,6 +52,16 @@ class Journal:
         """Add a private event, when somebody may listen to the account."""
         if account.listen_key:
             self.changes.events.append((account.listen_key, event))
+
+    @property
+    def position(self) -> int:
+        """Where the next event will stand, for `insert`."""
+        return len(self.changes.events)
+
+    def insert(self, account: Account, position: int, events: Sequence[bytes]) -> None:
+        """Add private events before those that came after `position` was asked for."""
+        if account.listen_key:
+            self.changes.events[position:position] = [(account.listen_key, event) for event in events]
 
     def drain(self) -> Changes:
         """Return and forget what changed since the last call."""

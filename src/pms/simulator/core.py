@@ -22,14 +22,29 @@ from pms.simulator.account_settings import AccountSettings
 from pms.simulator.changes import Changes, Journal
 from pms.simulator.clearing import Clearing
 from pms.simulator.config import Fees
+from pms.simulator.desk import Desk
 from pms.simulator.errors import Reject
 from pms.simulator.margin_desk import MarginDesk
+from pms.simulator.order_amend import OrderAmender
 from pms.simulator.order_flow import OrderFlow
 from pms.simulator.order_index import OrderIndex
+from pms.simulator.order_params import NewOrder, OrderChange
+from pms.simulator.order_timers import OrderTimers
 from pms.simulator.queue_model import MODELS
 from pms.simulator.resting import RestingQueue
-from pms.simulator.rules import NewOrder, SymbolRules
-from pms.simulator.state import BOTH, USDT, Account, Income, Market, Order, Position, PositionKey, Trade
+from pms.simulator.rules import SymbolRules
+from pms.simulator.state import (
+    BOTH,
+    USDT,
+    Account,
+    Amendment,
+    Income,
+    Market,
+    Order,
+    Position,
+    PositionKey,
+    Trade,
+)
 
 
 class Engine:
@@ -58,15 +73,19 @@ class Engine:
         self.settings = AccountSettings(
             self.journal, self.book, self.orders, self.clearing, self.margin_desk, self.rules
         )
-        self.flow = OrderFlow(
-            self.journal,
-            self.book,
-            self.orders,
-            self.clearing,
-            self.rules,
-            self.markets,
-            self.margin_desk,
+        desk = Desk(
+            journal=self.journal,
+            accounts=self.book,
+            orders=self.orders,
+            clearing=self.clearing,
+            rules=self.rules,
+            markets=self.markets,
+            resting=self.resting,
+            check_margin=self.margin_desk.check_new,
         )
+        self.flow = OrderFlow(desk)
+        self.amender = OrderAmender(desk, self.flow)
+        self.timers = OrderTimers(desk, self.flow)
 
     # -- loading and draining
 
@@ -84,6 +103,8 @@ class Engine:
                     self.clearing.restore_trade(record)
                 case Income():
                     self.clearing.restore_income(record)
+                case Amendment():
+                    self.orders.restore_amendment(record)
 
     def drain(self) -> Changes:
         """Return and forget what changed since the last call."""
@@ -194,6 +215,30 @@ class Engine:
     def cancel(self, account: Account, order: Order, now_ms: int) -> Order | Reject:
         """Cancel an open order; -2011 when it is not open any more."""
         return self.flow.cancel(account, order, now_ms)
+
+    def amend(self, account: Account, order: Order, change: OrderChange, now_ms: int) -> Order | Reject:
+        """Change an open limit order; it may end cancelled (see `order_amend`)."""
+        return self.amender.amend(account, order, change, now_ms)
+
+    def cancel_all(self, account: Account, symbol: str | None, now_ms: int) -> list[Order]:
+        """Cancel every open order of a symbol (None: of all) and return them."""
+        return self.flow.cancel_all(account, symbol, now_ms)
+
+    def set_countdown(self, account: Account, symbol: str, countdown_ms: int, now_ms: int) -> None:
+        """Cancel all orders of a symbol in `countdown_ms`, unless this is called again first; 0 stops."""
+        self.timers.set_countdown(account, symbol, countdown_ms, now_ms)
+
+    def amendments_of(self, account: Account, symbol: str) -> list[Amendment]:
+        """Return the remembered amendments of a symbol, newest first."""
+        return self.orders.amendments_of(account, symbol)
+
+    def tick(self, now_ms: int) -> None:
+        """Do everything that only time makes due."""
+        self.timers.tick(now_ms)
+
+    def check(self, account: Account, new: NewOrder, now_ms: int) -> Order | Reject:
+        """Judge a placement without doing it; returns the order that it would be."""
+        return self.flow.check(account, new, now_ms)
 
     def find_order(
         self, account: Account, symbol: str, order_id: int | None, client_id: str | None

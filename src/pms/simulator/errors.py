@@ -23,6 +23,17 @@ def mandatory(name: str) -> Reject:
     return Reject(-1102, f"Mandatory parameter '{name}' was not sent, was empty/null, or malformed.")
 
 
+def unwanted(name: str) -> Reject:
+    """Return -1106; the exchange writes the name in lower case."""
+    return Reject(-1106, f"Parameter '{name.lower()}' sent when not required.")
+
+
+def close_position(kind: str) -> Reject:
+    """Return -4136 for a type that cannot close a whole position."""
+    return Reject(-4136, f"Target strategy invalid for orderType {kind},closePosition true")
+
+
+INVALID_SIDE = Reject(-1117, "Invalid side.")
 INVALID_SYMBOL = Reject(-1121, "Invalid symbol.")
 UNKNOWN_ORDER = Reject(-2011, "Unknown order sent.")
 NO_SUCH_ORDER = Reject(-2013, "Order does not exist.")
@@ -61,6 +72,22 @@ QUANTITATIVE_RULE = Reject(
     "Futures Trading Quantitative Rules violated, only reduceOnly order is allowed, please try again later.",
 )
 NOT_ALLOWED = Reject(-4084, "Method is not allowed currently. Upcoming soon.")
+NOT_SUFFICIENT = Reject(-2024, "Position is not sufficient.")
+GOOD_TILL = Reject(
+    -5040,
+    "The goodTillDate timestamp must be greater than the current time plus 600 seconds and smaller than "
+    "253402300799000 (UTC 9999-12-31 23:59:59)",
+)
+INVALID_PRICE_MATCH = Reject(-5037, "Invalid price match")
+PRICE_MATCH_TYPE = Reject(-5038, "Price match only supports order type: LIMIT, STOP AND TAKE_PROFIT")
+NO_DEPTH = Reject(-5041, "No depth matches this BBO order")
+AMEND_STATUS = Reject(-5024, "Symbol is not in trading status. Order amendment is not permitted.")
+AMEND_TYPE = Reject(-5025, "Only limit order is supported.")
+AMEND_COUNT = Reject(-5026, "Exceed maximum modify order limit.")
+AMEND_SAME = Reject(-5027, "No need to modify the order.")
+AMEND_REDUCE_ONLY = Reject(-5047, "The original order is not a reduce-only order")
+BATCH_SIZE = Reject(-4082, "Invalid number of batch place orders.")
+CANCEL_SIZE = Reject(-4032, "Exceed maximum cancel order size.")
 POSITION_SIDE = Reject(-4061, "Order's position side does not match user's setting.")
 NO_LISTEN_KEY = Reject(
     -1125, "This listenKey does not exist. Please use POST /fapi/v1/listenKey to recreate listenKey"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from pms.simulator.state import BOTH, LONG, ZERO, Order
+from pms.simulator.state import ZERO, Order
 
 ExposureKey = tuple[int, str, str]
 """(account id, symbol, position side)."""
@@ -50,8 +50,7 @@ def contribution(order: Order, price: Decimal) -> Contribution:
     """Return what an order adds at a price; one that can only reduce opens nothing."""
     notional = order.remaining * price
     buys = order.sign > 0
-    closes = order.position_side != BOTH and buys != (order.position_side == LONG)
-    opening = ZERO if order.reduce_only or closes else notional
+    opening = ZERO if order.closes else notional
     return Contribution((order.account_id, order.symbol, order.position_side), buys, notional, opening)
 
 
@@ -67,13 +66,17 @@ class Exposures:
 
     def update(self, order: Order) -> None:
         """Count an order as it is now: again after each change, no more once it is not open."""
-        old = self._parts.pop(order.order_id, None)
-        if old is not None:
-            self._apply(old, -1)
+        self.drop(order.order_id)
         if order.is_open and order.remaining > 0:
             new = contribution(order, order.price)
             self._parts[order.order_id] = new
             self._apply(new, 1)
+
+    def drop(self, order_id: int) -> None:
+        """Count an order no more."""
+        old = self._parts.pop(order_id, None)
+        if old is not None:
+            self._apply(old, -1)
 
     def _apply(self, part: Contribution, sign: int) -> None:
         account_id, symbol, side = part.key

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pms.exchange import messages as wire
-from pms.simulator import http_orders
+from pms.simulator import order_answers
 from pms.simulator.errors import INVALID_SYMBOL, Reject
 from pms.simulator.http_settings import wanted_symbol
 from pms.simulator.liquidation import ADL_PREFIX, LIQUIDATION_PREFIX
@@ -133,7 +133,7 @@ def forced_orders(venue: Venue, call: Call) -> Answer:
         and symbol in (None, order.symbol)
         and window[0] <= order.created_ms <= window[1]
     ]
-    return [http_orders.order_answer(order, query=True) for order in rows[-call.limit(50, 100) :]]
+    return [order_answers.queried(order, listed=True) for order in rows[-call.limit(50, 100) :]]
 
 
 ENDPOINTS: dict[tuple[str, str], Endpoint] = {

@@ -1,17 +1,25 @@
-"""Every order the exchange remembers, by id, by client id, and open ones by symbol."""
+"""Every order the exchange remembers, by id, by client id, and open ones by symbol and by account."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from pms.simulator.exposure import Exposures
-from pms.simulator.state import Account, Order
+from pms.simulator.state import Account, Amendment, Order
 
 FIRST_ORDER_ID = 8_000_000_001
 CLOSED_ORDERS_KEPT = 50_000
 CLOSED_ALGOS_KEPT = 10_000
 AMENDMENTS_KEPT = 10_000
+YEAR_MS = 365 * 86_400_000
+NEVER_MS = 1 << 62
+
+
+def due_ms(order: Order) -> int:
+    """Return when an open order ends by time: its good-till date, or after a year (spec section 7)."""
+    return order.good_till_ms if order.time_in_force == "GTD" else order.created_ms + YEAR_MS
 
 
 class OrderIndex:
@@ -21,18 +29,33 @@ class OrderIndex:
         self.open: dict[str, dict[int, Order]] = {}
         self.closed: OrderedDict[int, Order] = OrderedDict()
         self.exposures = Exposures()
+        self.amendments: deque[Amendment] = deque(maxlen=AMENDMENTS_KEPT)
         self.next_id = FIRST_ORDER_ID
+        self.next_amendment_id = 1
+        self._next_due_ms = NEVER_MS
+        self._open_of: dict[int, dict[int, Order]] = {}
+        self._open_client_ids: dict[tuple[int, str], int] = {}
         self._latest_by_client_id: dict[tuple[int, str, str], int] = {}
 
     def restore(self, order: Order) -> None:
         """Take over a stored order."""
         self.put(order)
-        self.next_id = max(self.next_id, order.order_id + 1)
+        self.next_id = max(self.next_id, order.order_id + 1, order.priority + 1)
+
+    def restore_amendment(self, amendment: Amendment) -> None:
+        """Take over a stored amendment."""
+        self.amendments.append(amendment)
+        self.next_amendment_id = max(self.next_amendment_id, amendment.amendment_id + 1)
 
     def draw_id(self) -> int:
         """Return the next order id."""
         self.next_id += 1
         return self.next_id - 1
+
+    def draw_amendment_id(self) -> int:
+        """Return the next amendment id."""
+        self.next_amendment_id += 1
+        return self.next_amendment_id - 1
 
     def put(self, order: Order) -> None:
         """Take a new order, or a known one whose state or quantity has changed."""
@@ -42,8 +65,11 @@ class OrderIndex:
             self._latest_by_client_id[key] = max(self._latest_by_client_id.get(key, 0), order.order_id)
         if order.is_open:
             self.open.setdefault(order.symbol, {})[order.order_id] = order
+            self._open_of.setdefault(order.account_id, {})[order.order_id] = order
+            self._open_client_ids[order.account_id, order.client_order_id] = order.order_id
+            self._next_due_ms = min(self._next_due_ms, due_ms(order))
             return
-        self.open.get(order.symbol, {}).pop(order.order_id, None)
+        self._leave(order)
         self.closed[order.order_id] = order
         if len(self.closed) > CLOSED_ORDERS_KEPT:
             _, old = self.closed.popitem(last=False)
@@ -51,10 +77,36 @@ class OrderIndex:
             if self._latest_by_client_id.get(key) == old.order_id:
                 del self._latest_by_client_id[key]
 
+    def _leave(self, order: Order) -> None:
+        self.open.get(order.symbol, {}).pop(order.order_id, None)
+        self._open_of.get(order.account_id, {}).pop(order.order_id, None)
+        name = (order.account_id, order.client_order_id)
+        if self._open_client_ids.get(name) == order.order_id:
+            del self._open_client_ids[name]
+
+    def due(self, now_ms: int) -> list[Order]:
+        """Return the open orders whose time is over, oldest first; O(1) while none can be."""
+        if now_ms < self._next_due_ms:
+            return []
+        opened = [o for book in self.open.values() for o in book.values()]
+        ended = sorted((o for o in opened if due_ms(o) <= now_ms), key=lambda o: o.order_id)
+        self._next_due_ms = min((due_ms(o) for o in opened if due_ms(o) > now_ms), default=NEVER_MS)
+        return ended
+
+    @contextmanager
+    def without(self, order: Order) -> Iterator[None]:
+        """Leave an open order out of the open ones for a moment, to judge what would replace it."""
+        self._leave(order)
+        self.exposures.drop(order.order_id)
+        try:
+            yield
+        finally:
+            self.put(order)
+
     def open_of(self, account: Account, symbol: str | None = None) -> list[Order]:
         """Return the open orders of an account, oldest first."""
-        books = self.open.values() if symbol is None else [self.open.get(symbol, {})]
-        found = [o for book in books for o in book.values() if o.account_id == account.account_id]
+        mine = self._open_of.get(account.account_id, {}).values()
+        found = [o for o in mine if symbol is None or o.symbol == symbol]
         return sorted(found, key=lambda o: o.order_id)
 
     def find(
@@ -77,4 +129,9 @@ class OrderIndex:
 
     def has_open_client_id(self, account: Account, client_id: str) -> bool:
         """Tell whether an open order of the account has the client id (-4116)."""
-        return bool(client_id) and any(o.client_order_id == client_id for o in self.open_of(account))
+        return bool(client_id) and (account.account_id, client_id) in self._open_client_ids
+
+    def amendments_of(self, account: Account, symbol: str) -> list[Amendment]:
+        """Return the remembered amendments of a symbol, newest first, as the venue lists them."""
+        mine = account.account_id
+        return [a for a in reversed(self.amendments) if a.account_id == mine and a.symbol == symbol]

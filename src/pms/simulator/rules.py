@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
 from pms.exchange.messages import Bracket, SymbolInfo
 from pms.simulator import errors
-from pms.simulator.errors import Reject, mandatory
+from pms.simulator.errors import Reject
 from pms.simulator.state import ZERO, Market, text
 
-CLIENT_ID = re.compile(r"^[\.A-Z\:/a-z0-9_-]{1,36}$")
-CONDITIONAL = frozenset({"STOP", "STOP_MARKET", "TAKE_PROFIT", "TAKE_PROFIT_MARKET", "TRAILING_STOP_MARKET"})
-TIME_IN_FORCE = frozenset({"GTC", "IOC", "FOK", "GTX"})
-STP_MODES = frozenset({"NONE", "EXPIRE_TAKER", "EXPIRE_MAKER", "EXPIRE_BOTH"})
 NUMBER = re.compile(r"^-?\d{1,20}(\.\d{1,20})?$")
 
 
@@ -88,20 +83,10 @@ def rules_of(info: SymbolInfo, brackets: tuple[Bracket, ...]) -> SymbolRules:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class NewOrder:
-    """A placement whose parameters passed every check that needs no account."""
-
-    symbol: str
-    side: str
-    type: str
-    time_in_force: str
-    quantity: Decimal
-    price: Decimal
-    reduce_only: bool
-    client_order_id: str
-    response: str
-    stp_mode: str
+def decimals(value: Decimal) -> int:
+    """Return the number of decimals that matter (trailing zeros do not)."""
+    exponent = value.normalize().as_tuple().exponent
+    return max(0, -exponent) if isinstance(exponent, int) else 0
 
 
 def number(raw: str | None) -> Decimal | None:
@@ -114,101 +99,52 @@ def number(raw: str | None) -> Decimal | None:
         return None
 
 
-def parse_order(params: Mapping[str, str], symbols: Mapping[str, SymbolRules]) -> NewOrder | Reject:
-    """Check mandatory parameters, symbol, enums and client id, in the exchange's order."""
-    for name in ("symbol", "side", "type"):
-        if not params.get(name):
-            return mandatory(name)
-    kind, side = params["type"], params["side"]
-    wanted = ["quantity", "timeInForce", "price"] if kind == "LIMIT" else ["quantity"]
-    for name in [] if kind in CONDITIONAL else wanted:
-        if not params.get(name):
-            return mandatory(name)
-    if params["symbol"] not in symbols:
-        return errors.INVALID_SYMBOL
-    if kind in CONDITIONAL:
-        return errors.ALGO_ENDPOINT
-    refused = _check_enums(params, kind, side)
-    if refused:
-        return refused
-    client_id = params.get("newClientOrderId", "")
-    if len(client_id) > 36:
-        return Reject(-4015, "Client order id length should be less than 36 chars")
-    if client_id and not CLIENT_ID.match(client_id):
-        return Reject(-4015, "Client order id is not valid.")
-    quantity, price = number(params["quantity"]), ZERO
-    if quantity is None:
-        return mandatory("quantity")
-    if kind == "LIMIT":
-        parsed = number(params["price"])
-        if parsed is None:
-            return mandatory("price")
-        price = parsed
-    return NewOrder(
-        symbol=params["symbol"],
-        side=side,
-        type=kind,
-        time_in_force=params.get("timeInForce", "GTC") if kind == "LIMIT" else "GTC",
-        quantity=quantity,
-        price=price,
-        reduce_only=params.get("reduceOnly", "false").lower() == "true",
-        client_order_id=client_id,
-        response=params.get("newOrderRespType", "ACK"),
-        stp_mode=params.get("selfTradePreventionMode", "EXPIRE_MAKER"),
-    )
+def check_status(rules: SymbolRules, closing: bool) -> Reject | None:
+    """Only a symbol in TRADING takes orders that open; one on its way out takes closing ones."""
+    status = rules.info.status
+    if status == "TRADING" or (closing and status.startswith("PRE_")):
+        return None
+    if status.startswith("PRE_"):
+        return Reject(-4140, "Invalid symbol status for opening position")
+    return Reject(-4108, "Symbol is on delivering or delivered or settling or closed or pre-trading.")
 
 
-def _check_enums(params: Mapping[str, str], kind: str, side: str) -> Reject | None:
-    if kind == "LIMIT" and params["timeInForce"] not in TIME_IN_FORCE:
-        return Reject(-1115, "Invalid timeInForce.")
-    if kind not in ("LIMIT", "MARKET"):
-        return Reject(-1116, "Invalid orderType.")
-    if side not in ("BUY", "SELL"):
-        return Reject(-1117, "Invalid side.")
-    if params.get("newOrderRespType", "ACK") not in ("ACK", "RESULT"):
-        return Reject(-1136, "Invalid newOrderRespType.")
-    if params.get("selfTradePreventionMode", "NONE") not in STP_MODES:
-        return Reject(-5039, "Invalid selfTradePreventionMode.")
-    if params.get("positionSide", "BOTH") not in ("BOTH", "LONG", "SHORT"):
-        return mandatory("positionSide")
-    if params.get("reduceOnly", "false").lower() not in ("true", "false"):
-        return mandatory("reduceOnly")
-    return None
-
-
-def decimals(value: Decimal) -> int:
-    """Return the number of decimals that matter (trailing zeros do not)."""
-    exponent = value.normalize().as_tuple().exponent
-    return max(0, -exponent) if isinstance(exponent, int) else 0
-
-
-def check_filters(order: NewOrder, rules: SymbolRules, market: Market) -> Reject | None:
-    """Check precision and every filter of the symbol; None when the order passes."""
-    if rules.info.status != "TRADING":
-        return Reject(-4108, "Symbol is on delivering or delivered or settling or closed or pre-trading.")
-    if decimals(order.quantity) > rules.info.quantity_precision:
+def check_limit(
+    price: Decimal, quantity: Decimal, side: str, rules: SymbolRules, market: Market
+) -> Reject | None:
+    """Check precision, price and lot filters of a limit order; the minimum notional is apart."""
+    if decimals(quantity) > rules.info.quantity_precision or decimals(price) > rules.info.price_precision:
         return errors.PRECISION
-    if order.type == "LIMIT":
-        if decimals(order.price) > rules.info.price_precision:
-            return errors.PRECISION
-        refused = _check_price(order, rules, market)
-        if refused:
-            return refused
-    refused = _check_lot(order.quantity, rules.lot if order.type == "LIMIT" else rules.market_lot)
+    return _check_price(price, side, rules, market) or _check_lot(quantity, rules.lot)
+
+
+def check_market(quantity: Decimal, side: str, rules: SymbolRules, market: Market) -> Reject | None:
+    """Check precision and lot filters of a market order, and the counterparty's best price (-4131)."""
+    if decimals(quantity) > rules.info.quantity_precision:
+        return errors.PRECISION
+    refused = _check_lot(quantity, rules.market_lot)
     if refused:
         return refused
-    reference = order.price if order.type == "LIMIT" else market.mark
-    if reference and not order.reduce_only and reference * order.quantity < rules.min_notional:
-        least = text(rules.min_notional)
-        advice = "(unless you choose reduce only)."
-        return Reject(-4164, f"Order's notional must be no smaller than {least} {advice}")
-    if order.type == "MARKET" and not market.live:
+    if not market.live:
         return errors.NO_COUNTERPARTY
+    if market.mark and rules.multiplier_up:
+        too_high = side == "BUY" and market.ask > market.mark * rules.multiplier_up
+        too_low = side == "SELL" and market.bid < market.mark * rules.multiplier_down
+        if too_high or too_low:
+            return errors.NO_COUNTERPARTY
     return None
 
 
-def _check_price(order: NewOrder, rules: SymbolRules, market: Market) -> Reject | None:
-    price, limits = order.price, rules.price
+def check_notional(reference: Decimal, quantity: Decimal, rules: SymbolRules) -> Reject | None:
+    """-4164 below the symbol's minimum; without a reference price nothing can be said."""
+    if not reference or reference * quantity >= rules.min_notional:
+        return None
+    advice = "(unless you choose reduce only)."
+    return Reject(-4164, f"Order's notional must be no smaller than {text(rules.min_notional)} {advice}")
+
+
+def _check_price(price: Decimal, side: str, rules: SymbolRules, market: Market) -> Reject | None:
+    limits = rules.price
     if price <= 0:
         return Reject(-4001, "Price less than 0.")
     if limits.low and price < limits.low:
@@ -219,9 +155,9 @@ def _check_price(order: NewOrder, rules: SymbolRules, market: Market) -> Reject 
         return Reject(-4014, "Price not increased by tick size.")
     if market.mark and rules.multiplier_up:
         highest, lowest = market.mark * rules.multiplier_up, market.mark * rules.multiplier_down
-        if order.side == "BUY" and price > highest:
+        if side == "BUY" and price > highest:
             return Reject(-4016, f"Limit price can't be higher than {_shown(highest, rules)}.")
-        if order.side == "SELL" and price < lowest:
+        if side == "SELL" and price < lowest:
             return Reject(-4024, f"Limit price can't be lower than {_shown(lowest, rules)}.")
     return None
 

@@ -191,6 +191,7 @@ class Simulator:
     def _play(self) -> None:
         now_ms = self.clock.now_ms()
         self.venue.feed.advance(now_ms)
+        self.venue.engine.tick(now_ms)
         self.doors.faults.step(now_ms)
         self.venue.committer.touch()
 

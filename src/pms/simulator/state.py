@@ -42,6 +42,11 @@ def margin_text(value: Decimal) -> str:
     return f"{value.quantize(MONEY, rounding=ROUND_DOWN):f}" if value else "0"
 
 
+def closes(side: str, position_side: str) -> bool:
+    """Tell whether a hedge-mode order closes: LONG sold, or SHORT bought."""
+    return (side, position_side) in (("SELL", "LONG"), ("BUY", "SHORT"))
+
+
 class Position(Struct):
     """The position of one side (BOTH in one-way mode).
 
@@ -132,6 +137,7 @@ class Order(Struct):
     priority: int = 0
     close_position: bool = False
     algo_id: int = 0
+    original_type: str = ""
     forced: bool = False
 
     @property
@@ -155,6 +161,11 @@ class Order(Struct):
         return 1 if self.side == "BUY" else -1
 
     @property
+    def closes(self) -> bool:
+        """True when the order can only reduce: by its flag, or in hedge mode by its side (spec section 7)."""
+        return self.reduce_only or closes(self.side, self.position_side)
+
+    @property
     def average_price(self) -> Decimal:
         """Average of its fills, zero without any."""
         return self.cum_quote / self.executed if self.executed else ZERO
@@ -175,6 +186,7 @@ class Amendment(Struct, frozen=True):
     count: int
     time_ms: int
     modify_id: int | None = None
+    price_match: str = "NONE"
 
 
 class AlgoOrder(Struct):

@@ -19,8 +19,13 @@ def entry_text(value: Decimal) -> str:
     return text(value.quantize(ENTRY_DECIMALS)) if value else "0"
 
 
-def order_update(order: Order, execution: str, trade: Trade | None, now_ms: int) -> bytes:
-    """Return ORDER_TRADE_UPDATE; `execution` is the `x` field, `trade` the fill of a TRADE."""
+def order_update(
+    order: Order, execution: str, trade: Trade | None, now_ms: int, modify_id: int | None = None
+) -> bytes:
+    """Return ORDER_TRADE_UPDATE; `execution` is the `x` field, `trade` the fill of a TRADE.
+
+    `modify_id` is the client's number of an AMENDMENT.
+    """
     body = wire.OrderUpdate(
         symbol=order.symbol,
         client_order_id=order.client_order_id,
@@ -42,15 +47,21 @@ def order_update(order: Order, execution: str, trade: Trade | None, now_ms: int)
         commission=money(trade.commission) if trade else None,
         is_maker=trade.maker if trade else False,
         reduce_only=order.reduce_only,
-        original_type=order.type,
+        original_type=order.original_type or order.type,
         position_side=order.position_side,
+        close_all=order.close_position,
         realized_profit=money(trade.realized) if trade else "0",
         self_trade_prevention_mode=order.stp_mode,
         price_match=order.price_match,
         good_till_date=order.good_till_ms,
         expiry_reason=order.expiry_reason,
     )
-    return _encoder.encode(wire.OrderTradeUpdate(event_time=now_ms, transaction_time=now_ms, order=body))
+    event = wire.OrderTradeUpdate(event_time=now_ms, transaction_time=now_ms, order=body)
+    if modify_id is None:
+        return _encoder.encode(event)
+    fields = msgspec.to_builtins(event)
+    fields["o"]["M"] = modify_id
+    return _encoder.encode(fields)
 
 
 def trade_lite(

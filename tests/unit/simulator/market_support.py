@@ -7,8 +7,8 @@ from decimal import Decimal
 from pms.simulator.config import Fees
 from pms.simulator.core import Engine
 from pms.simulator.errors import Reject
+from pms.simulator.order_params import parse_order
 from pms.simulator.recordings_index import reference_info, reference_rules
-from pms.simulator.rules import parse_order
 from pms.simulator.state import Account, Order
 
 NOW = 1_795_000_000_000

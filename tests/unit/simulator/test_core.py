@@ -125,10 +125,20 @@ def test_market_order_walks_one_tick_a_level() -> None:
 
 def test_market_order_stops_at_the_take_bound() -> None:
     engine, account = engine_with("100000000")
-    quote(engine, "BTCUSDT", "60000.0", "66000.0", size="1")
+    quote(engine, "BTCUSDT", "60000.0", "62999.9", size="1")
     engine.markets["BTCUSDT"].mark = D(60000)
-    order = placed(engine, account, quantity="1")
-    assert (order.status, order.executed, order.expiry_reason) == ("EXPIRED", 0, "9")
+    order = placed(engine, account, quantity="5")
+    assert (order.status, order.executed, order.expiry_reason) == ("EXPIRED", 3, "9")
+
+
+@pytest.mark.parametrize("side", ["BUY", "SELL"])
+def test_market_order_is_refused_when_the_best_price_is_outside_percent_price(side: str) -> None:
+    engine, account = engine_with("100000000")
+    quote(engine, "BTCUSDT", "56000.0", "66000.0", size="1")
+    engine.markets["BTCUSDT"].mark = D(60000)
+    refused = place(engine, account, quantity="1", side=side)
+    assert isinstance(refused, Reject)
+    assert refused.code == -4131
 
 
 def test_immediate_or_cancel_expires_its_remainder() -> None:

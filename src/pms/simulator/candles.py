@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 INTERVAL_MS: dict[str, int] = {
@@ -18,11 +19,38 @@ INTERVAL_MS: dict[str, int] = {
     "8h": 28_800_000,
     "12h": 43_200_000,
     "1d": 86_400_000,
+    "3d": 259_200_000,
+    "1w": 604_800_000,
+    "1M": 2_592_000_000,
 }
+"""Length of each candle interval in ms; of a month, its usual length."""
+
+MONDAY_MS = 4 * 86_400_000
+
+
+def opening(interval: str, moment_ms: int) -> int:
+    """Return when the candle that contains a moment opens (UTC; weeks on Monday, months on their first)."""
+    if interval == "1M":
+        day = datetime.fromtimestamp(moment_ms / 1000, UTC)
+        return int(datetime(day.year, day.month, 1, tzinfo=UTC).timestamp() * 1000)
+    shift = MONDAY_MS if interval == "1w" else 0
+    span = INTERVAL_MS[interval]
+    return (moment_ms - shift) // span * span + shift
+
+
+def closing(interval: str, open_ms: int) -> int:
+    """Return when the candle that opens at `open_ms` ends: the opening of the next one."""
+    if interval == "1M":
+        return opening(interval, open_ms + 32 * 86_400_000)
+    return open_ms + INTERVAL_MS[interval]
 
 
 class Candle(NamedTuple):
-    """Open, high, low, close in the quote asset; volume in the base asset; number of trades."""
+    """Open, high, low, close in the quote asset; volume in the base asset; number of trades.
+
+    `quote_volume` in the quote asset, `taker_volume` what takers bought, in the base asset. Candles of files
+    have neither: `shown_quote_volume` and `shown_taker_volume` stand in for them.
+    """
 
     open: float
     high: float
@@ -30,6 +58,8 @@ class Candle(NamedTuple):
     close: float
     volume: float
     trades: int
+    quote_volume: float = 0.0
+    taker_volume: float = 0.0
 
     def plus(self, other: Candle) -> Candle:
         """Return this candle followed by another."""
@@ -40,28 +70,51 @@ class Candle(NamedTuple):
             other.close,
             self.volume + other.volume,
             self.trades + other.trades,
+            self.quote_volume + other.quote_volume,
+            self.taker_volume + other.taker_volume,
         )
 
     def reversed(self) -> Candle:
         """Return the candle of the same trades played backwards."""
         return self._replace(open=self.close, close=self.open)
 
+    def times(self, factor: float) -> Candle:
+        """Return the candle with its volumes and trades multiplied: a loop that ran several times."""
+        return self._replace(
+            volume=self.volume * factor,
+            trades=round(self.trades * factor),
+            quote_volume=self.quote_volume * factor,
+            taker_volume=self.taker_volume * factor,
+        )
 
-def point(price: float, quantity: float) -> Candle:
+    @property
+    def shown_quote_volume(self) -> float:
+        """Volume in the quote asset, estimated at the middle of the candle where it is not known."""
+        return self.quote_volume or self.volume * (self.high + self.low) / 2
+
+    @property
+    def shown_taker_volume(self) -> float:
+        """What takers bought, half of the volume where it is not known."""
+        return self.taker_volume if self.quote_volume else self.volume / 2
+
+
+def point(price: float, quantity: float, taker_buys: bool = False) -> Candle:
     """Return the candle of one trade."""
-    return Candle(price, price, price, price, quantity, 1 if quantity else 0)
+    bought = quantity if taker_buys else 0.0
+    return Candle(price, price, price, price, quantity, 1 if quantity else 0, price * quantity, bought)
 
 
 def joined(candles: Sequence[Candle]) -> Candle:
     """Return one candle out of consecutive ones (at least one)."""
-    first = candles[0]
     return Candle(
-        first.open,
+        candles[0].open,
         max(c.high for c in candles),
         min(c.low for c in candles),
         candles[-1].close,
         sum(c.volume for c in candles),
         sum(c.trades for c in candles),
+        sum(c.quote_volume for c in candles),
+        sum(c.taker_volume for c in candles),
     )
 
 
@@ -84,7 +137,7 @@ class LoopCandles:
             known = joined([self._buckets[(key[0] + i) % size] for i in range(key[1])])
             if len(self._memory) < 20_000:
                 self._memory[key] = known
-        return known
+        return known if count <= size else known.times(count / size)
 
 
 class LiveCandles:
@@ -105,6 +158,10 @@ class LiveCandles:
             minutes[minute_ms] = candle
         else:
             minutes[minute_ms] = known.plus(candle)
+
+    def first(self, symbol: str, otherwise_ms: int) -> int:
+        """Return the oldest minute that has a live candle, `otherwise_ms` when there is none."""
+        return next(iter(self._minutes.get(symbol, ())), otherwise_ms)
 
     def has(self, symbol: str, minute_ms: int) -> bool:
         """True when the minute has a live candle."""

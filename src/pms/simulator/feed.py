@@ -1,4 +1,4 @@
-"""Plays the sources onto the markets and the streams: quotes, trades, marks and candles, stamped to now.
+"""Plays the sources onto the markets: quotes, trades, marks and depth, stamped to now, matched, published.
 
 It has no task of its own: somebody calls `advance`. Scripts may pin
 a symbol's quote or mark (`set_quote`, `set_mark`) until `release`.
@@ -6,29 +6,35 @@ a symbol's quote or mark (`set_quote`, `set_mark`) until `release`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
-import msgspec
-
-from pms.exchange import messages as wire
-from pms.simulator.candles import INTERVAL_MS, Candle, LiveCandles, joined, point
+from pms.simulator import depth_recording
+from pms.simulator.candle_history import CandleHistory
+from pms.simulator.candles import Candle, LiveCandles, point
 from pms.simulator.core import Engine
+from pms.simulator.depth_streams import DepthStreams
 from pms.simulator.errors import SimulatorError
 from pms.simulator.hub import Hub
-from pms.simulator.replay import MARK, QUOTE, Source, Tick
-from pms.simulator.state import Market, text
+from pms.simulator.market_payloads import Liquidation, MarkView
+from pms.simulator.market_streams import MarketStreams, quote_of
+from pms.simulator.recorded_book import RecordedBook, levels_of
+from pms.simulator.state import ZERO, Market, text
+from pms.simulator.ticks import MARK, QUOTE, AnyTick, DepthTick, Source, Tick
+from pms.simulator.trade_tape import SymbolTape
 
 SLICE_SECONDS = 0.02
 LAG_MS_MAX = 2000
 MARK_DECIMALS = Decimal("0.00000001")
 CANDLE_PHASE_MS = 1905 * 60_000  # a new exchange opens 12 minutes before the fall of LAYERUSDT
-FUNDING_MS = 8 * 3_600_000
-_encode = msgspec.json.Encoder().encode
+FUNDING_HOURS = 8
+HOUR_MS = 3_600_000
+AVERAGE_SECONDS = 30
 
 
 class Feed:
-    """The market side of the exchange."""
+    """The market side of the exchange. `funding_info` holds the rows of GET fundingInfo by symbol."""
 
     def __init__(
         self,
@@ -38,31 +44,48 @@ class Feed:
         funding: Mapping[str, Sequence[tuple[int, str]]],
         origin_ms: int,
         speed: float,
+        funding_info: Mapping[str, Mapping[str, object]] | None = None,
     ) -> None:
         self._engine = engine
-        self._hub = hub
-        self._sources = sources
+        self._sources = list(sources)
         self._origin_ms = origin_ms
-        self._speed = speed
+        self._speed = speed if math.isfinite(speed) else 1.0
+        self._funding_info = dict(funding_info or {})
         self.source_of = {symbol: source for source in sources for symbol in source.symbols}
         self.recorded_marks = frozenset(s for source in sources for s in source.recorded_marks)
         self.funding_rate = {symbol: rows[-1][1] for symbol, rows in funding.items() if rows}
         self.index: dict[str, str] = {}
-        self.last_trade: dict[str, tuple[str, str, int, int]] = {}
         self.pinned_quotes: set[str] = set()
         self.pinned_marks: set[str] = set()
-        self.live = LiveCandles()
+        self.tapes: dict[str, SymbolTape] = {}
+        self.history = CandleHistory(self.source_of, self.position)
+        self.mark_history = CandleHistory({}, self.position)
+        self.index_history = CandleHistory({}, self.position)
+        self.streams = MarketStreams(hub, engine.rules, engine.markets, self.history, self.tapes)
+        self.depth = DepthStreams(hub, engine.rules, engine.markets, self._draw_update_id)
         self._positions = [0.0] * len(sources)
         self._mid_sums: dict[str, tuple[Decimal, int]] = {}
+        self._averages: dict[str, Decimal] = {}
+        self._stale_books: set[str] = set()
         self._last_second = 0
+        self._now_ms = 0
         self._update_id = 0
-        self._trade_id = 0
         self.ticks = 0
         self.skipped_ms = 0
+        for source in sources:
+            for symbol in source.symbols:
+                engine.markets[symbol].capped = source.modelled
+                if symbol in source.deep:
+                    engine.markets[symbol].book = RecordedBook()
+
+    @property
+    def live(self) -> LiveCandles:
+        """The candles of what was really emitted."""
+        return self.history.live
 
     # -- playing
 
-    def position(self, source: Source, now_ms: int) -> float:
+    def position(self, source: Source, now_ms: float) -> float:
         """Return where the loop of a source stands: a function of time only, the same after a restart."""
         phase = CANDLE_PHASE_MS if source.modelled else 0
         return (now_ms - self._origin_ms) * self._speed + phase
@@ -72,12 +95,12 @@ class Feed:
         for number, source in enumerate(self._sources):
             position = self.position(source, now_ms)
             self._positions[number] = position
+            for book in source.books_at(position):
+                self._play(book, now_ms)
             span = min(source.loop_ms, 120_000)
-            latest = {(t.kind, t.symbol): t for t in source.between(position - span, position)}
-            missing = set(source.symbols) - {s for kind, s in latest if kind == QUOTE}
-            if missing:
-                everything = source.between(position - source.loop_ms, position)
-                latest = {(t.kind, t.symbol): t for t in everything}
+            latest = _latest(source, position - span, position)
+            if set(source.quoted) - {s for kind, s in latest if kind == QUOTE}:
+                latest = _latest(source, position - source.loop_ms, position)
             for tick in latest.values():
                 self._play(tick, now_ms)
         self._last_second = now_ms // 1000
@@ -94,18 +117,38 @@ class Feed:
             if end - start > allowed:
                 self.skipped_ms += int(end - start - allowed)
                 start = end - allowed
+                self._stale_books |= source.deep
             self._positions[number] = end
+            self._renew_books(source, start, now_ms)
             for tick in source.between(start, end):
                 if tick.symbol not in self.pinned_quotes:
                     self._play(tick, now_ms)
+                elif isinstance(tick, DepthTick):
+                    self._stale_books.add(tick.symbol)
+        self._publish_due(now_ms)
+
+    def _renew_books(self, source: Source, position_ms: float, now_ms: int) -> None:
+        """A book that missed events (a stall, a pinned quote) is taken whole again."""
+        if self._stale_books & source.deep - self.pinned_quotes:
+            for book in source.books_at(position_ms):
+                if book.symbol in self._stale_books - self.pinned_quotes:
+                    self._stale_books.discard(book.symbol)
+                    self._play(book, now_ms)
+
+    def _publish_due(self, now_ms: int) -> None:
+        self.streams.aggregates(now_ms)
+        self.depth.flush(now_ms)
         second = now_ms // 1000
         if second != self._last_second:
             self._last_second = second
             self._mark_all(now_ms)
+        self.streams.candles(now_ms)
 
-    def _play(self, tick: Tick, now_ms: int) -> None:
+    def _play(self, tick: AnyTick, now_ms: int) -> None:
         self.ticks += 1
-        if tick.kind == QUOTE:
+        if isinstance(tick, DepthTick):
+            self._depth(tick, now_ms)
+        elif tick.kind == QUOTE:
             self._quote(tick.symbol, (tick.a, tick.b, tick.c, tick.d), now_ms)
         elif tick.kind == MARK:
             self.index[tick.symbol] = tick.b
@@ -115,170 +158,159 @@ class Feed:
         else:
             self._trade(tick, now_ms)
 
+    def _draw_update_id(self) -> int:
+        self._update_id = max(self._update_id + 1, self._now_ms * 1000)
+        return self._update_id
+
     def _quote(self, symbol: str, quote: tuple[str, str, str, str], now_ms: int) -> None:
         market = self._engine.markets[symbol]
-        market.bid, market.bid_quantity, market.ask, market.ask_quantity = map(Decimal, quote)
-        self._update_id = market.update_id = max(self._update_id + 1, now_ms * 1000)
+        self._engine.before_update(market)
+        bid, bid_quantity, ask, ask_quantity = map(Decimal, quote)
+        self._forget_taken(market, (bid, bid_quantity), (ask, ask_quantity))
+        market.bid, market.bid_quantity, market.ask, market.ask_quantity = (
+            bid,
+            bid_quantity,
+            ask,
+            ask_quantity,
+        )
+        self._changed(market, now_ms)
+        self.streams.quote(market, quote, now_ms)
+
+    def _changed(self, market: Market, now_ms: int) -> None:
+        """The best quote is another one: count it into the mark, and match."""
+        self._now_ms = max(self._now_ms, now_ms)
+        market.update_id = self._draw_update_id()
         market.time_ms = now_ms
-        total, count = self._mid_sums.get(symbol, (Decimal(0), 0))
-        self._mid_sums[symbol] = (total + market.mid, count + 1)
+        total, count = self._mid_sums.get(market.symbol, (ZERO, 0))
+        self._mid_sums[market.symbol] = (total + market.mid, count + 1)
         if not market.mark:
             market.mark = market.mid
+        if not market.last:
+            market.last = market.mid
         self._engine.quote(market, now_ms)
-        stream = f"{symbol.lower()}@bookTicker"
-        if self._hub.wants("public", stream):
-            event = wire.BookTickerEvent(
-                market.update_id, symbol, *quote, now_ms, now_ms, wire.USDT_MARGINED, symbol
-            )
-            self._hub.publish("public", stream, _encode(event), conflate=True)
+
+    def _forget_taken(
+        self, market: Market, bid: tuple[Decimal, Decimal], ask: tuple[Decimal, Decimal]
+    ) -> None:
+        """Give back what was taken of levels that this quote updates (see `matching`)."""
+        if not market.taken:
+            return
+        if market.capped:
+            market.taken.clear()
+            return
+        for side, (price, size), known in (
+            ("SELL", bid, (market.bid, market.bid_quantity)),
+            ("BUY", ask, (market.ask, market.ask_quantity)),
+        ):
+            if (price, size) == known:
+                continue
+            market.taken.pop((side, price), None)
+            if not market.deep:  # the ladder behind the quote is a new one
+                for key in [k for k in market.taken if k[0] == side]:
+                    del market.taken[key]
+
+    def _depth(self, tick: DepthTick, now_ms: int) -> None:
+        market = self._engine.markets[tick.symbol]
+        if market.book is None:
+            return
+        self._engine.before_update(market)
+        bids = levels_of(depth_recording.decode_rows(tick.bids))
+        asks = levels_of(depth_recording.decode_rows(tick.asks))
+        if tick.snapshot:
+            market.taken.clear()
+            market.book.replace(bids, asks)
+        else:
+            for side, levels in (("SELL", bids), ("BUY", asks)):
+                for price, _ in levels:
+                    market.taken.pop((side, price), None)
+            market.book.apply(bids, asks)
+        source = self.source_of[tick.symbol]
+        best_bid, best_ask = market.book.bids.best(), market.book.asks.best()
+        if tick.symbol not in source.quoted and best_bid and best_ask and best_bid[0] < best_ask[0]:
+            quote = text(best_bid[0]), text(best_bid[1]), text(best_ask[0]), text(best_ask[1])
+            self._quote(tick.symbol, quote, now_ms)
+        else:
+            self._engine.resting[tick.symbol].level_changed()
 
     def _trade(self, tick: Tick, now_ms: int) -> None:
-        self._trade_id = max(self._trade_id + 1, now_ms * 100)
-        self.last_trade[tick.symbol] = (tick.a, tick.b, now_ms, self._trade_id)
-        self._add_candle(tick.symbol, now_ms, point(float(tick.a), float(tick.b)))
-        name, maker = tick.symbol.lower(), tick.c == "m"
-        if self._hub.wants("market", f"{name}@aggTrade"):
-            number = self._trade_id
-            event = wire.AggTradeEvent(
-                now_ms, tick.symbol, number, tick.a, tick.b, number, number, now_ms, maker, wire.USDT_MARGINED
-            )
-            self._hub.publish("market", f"{name}@aggTrade", _encode(event), conflate=False)
-        if self._hub.wants("public", f"{name}@trade"):
-            trade = wire.TradeEvent(
-                now_ms, now_ms, tick.symbol, self._trade_id, tick.a, tick.b, "MARKET", maker
-            )
-            self._hub.publish("public", f"{name}@trade", _encode(trade), conflate=False)
+        symbol, maker = tick.symbol, tick.c == "m"
+        tape = self.tapes.get(symbol)
+        if tape is None:
+            tape = self.tapes[symbol] = SymbolTape(now_ms)
+        if tape.breaks(tick.a, maker, now_ms):
+            self.streams.aggregate(symbol, tape, now_ms)
+        trade = tape.add(tick.a, tick.b, maker, now_ms)
+        market = self._engine.markets[symbol]
+        market.last = Decimal(tick.a)
+        self._add_candle(symbol, now_ms, point(float(tick.a), float(tick.b), taker_buys=not maker))
+        self._engine.public_trade(market, market.last, Decimal(tick.b), maker, now_ms)
+        self.streams.trade(symbol, trade)
 
-    # -- marks
+    # -- marks and funding
 
     def _mark_all(self, now_ms: int) -> None:
-        """Once a second: the modelled marks (1 s average of the mid), the mark streams, the candles."""
+        """Once a second: the modelled marks (1 s average of the mid), and what is published with them."""
         sums, self._mid_sums = self._mid_sums, {}
-        every: list[wire.MarkPriceEvent] = []
+        views: list[MarkView] = []
         for symbol, market in self._engine.markets.items():
             if not market.live:
                 continue
             averaged = sums.get(symbol)
             if averaged and symbol not in self.recorded_marks and symbol not in self.pinned_marks:
                 market.mark = (averaged[0] / averaged[1]).quantize(MARK_DECIMALS)
-            event = self.mark_event(market, now_ms)
-            every.append(event)
-            self._publish_mark(event, now_ms)
-            self._publish_candles(symbol, now_ms)
-        if every:
-            frame = _encode(every)
-            self._hub.publish("market", "!markPrice@arr@1s", frame, conflate=True)
-            if now_ms // 1000 % 3 == 0:
-                self._hub.publish("market", "!markPrice@arr", frame, conflate=True)
-        if now_ms // 1000 % 5 == 0 and self._hub.wants("public", "!bookTicker"):
-            self._publish_all_quotes(now_ms)
+            known = self._averages.get(symbol, market.mark)
+            self._averages[symbol] = known + (market.mark - known) / AVERAGE_SECONDS
+            view = self.mark_event(market, now_ms)
+            self.mark_history.add(symbol, now_ms, point(float(view.mark_price), 0.0), False)
+            self.index_history.add(symbol, now_ms, point(float(view.index_price), 0.0), False)
+            views.append(view)
+        self.streams.second(views, now_ms)
 
-    def _publish_all_quotes(self, now_ms: int) -> None:
-        for market in self._engine.markets.values():
-            if market.live:
-                event = wire.BookTickerEvent(
-                    update_id=market.update_id,
-                    symbol=market.symbol,
-                    bid_price=text(market.bid),
-                    bid_quantity=text(market.bid_quantity),
-                    ask_price=text(market.ask),
-                    ask_quantity=text(market.ask_quantity),
-                    transaction_time=now_ms,
-                    event_time=now_ms,
-                    symbol_type=wire.USDT_MARGINED,
-                    pair=market.symbol,
-                )
-                self._hub.publish("public", "!bookTicker", _encode(event), conflate=False)
-
-    def mark_event(self, market: Market, now_ms: int) -> wire.MarkPriceEvent:
-        """Return the current mark price message of a symbol."""
+    def mark_event(self, market: Market, now_ms: int) -> MarkView:
+        """Return the current mark price, index and funding of a symbol."""
         mark = f"{market.mark:.8f}"
-        return wire.MarkPriceEvent(
-            event_time=now_ms,
+        index = self.index.get(market.symbol) or mark
+        return MarkView(
             symbol=market.symbol,
             mark_price=mark,
-            average_price=mark,
-            index_price=self.index.get(market.symbol) or mark,
-            settle_price=mark,
+            average_price=f"{self._averages.get(market.symbol, market.mark):.8f}",
+            index_price=index,
+            settle_price=index,
             funding_rate=self.funding_rate.get(market.symbol, "0.00010000"),
-            next_funding_time=(now_ms // FUNDING_MS + 1) * FUNDING_MS,
-            symbol_type=wire.USDT_MARGINED,
+            next_funding_time=self.next_funding_ms(market.symbol, now_ms),
         )
 
-    def _publish_mark(self, event: wire.MarkPriceEvent, now_ms: int, always: bool = False) -> None:
-        name = f"{event.symbol.lower()}@markPrice"
-        if self._hub.wants("market", name + "@1s"):
-            self._hub.publish("market", name + "@1s", _encode(event), conflate=True)
-        if (always or now_ms // 1000 % 3 == 0) and self._hub.wants("market", name):
-            self._hub.publish("market", name, _encode(event), conflate=True)
+    def funding_hours(self, symbol: str) -> int:
+        """Return the funding interval of a symbol in hours."""
+        return int(str(self._funding_info.get(symbol, {}).get("fundingIntervalHours", FUNDING_HOURS)))
+
+    def funding_info(self) -> list[Mapping[str, object]]:
+        """Return the rows of GET fundingInfo for the symbols listed here."""
+        return [row for symbol, row in self._funding_info.items() if symbol in self._engine.rules]
+
+    def next_funding_ms(self, symbol: str, now_ms: int) -> int:
+        """Return when the symbol's funding settles next (Unix ms)."""
+        span = self.funding_hours(symbol) * HOUR_MS
+        return (now_ms // span + 1) * span
 
     # -- candles
 
     def _add_candle(self, symbol: str, now_ms: int, candle: Candle) -> None:
-        minute = now_ms // 60_000 * 60_000
-        if not self.live.has(symbol, minute):
-            source = self.source_of.get(symbol)
-            if source is not None and symbol not in self.pinned_quotes and now_ms - minute > 1000:
-                start, end = self.position(source, minute), self.position(source, now_ms)
-                self.live.add(symbol, minute, source.history[symbol].between(start, end))
-        self.live.add(symbol, minute, candle)
+        self.history.add(symbol, now_ms, candle, symbol not in self.pinned_quotes)
 
     def minute(self, symbol: str, minute_ms: int) -> Candle | None:
         """Return the one-minute candle: live when there is one, else the loop's own past."""
-        known = self.live.get(symbol, minute_ms)
-        if known is not None:
-            return known
-        source = self.source_of.get(symbol)
-        if source is None:
-            return None
-        start = self.position(source, minute_ms)
-        return source.history[symbol].between(start, start + 60_000 * self._speed)
+        return self.history.minute(symbol, minute_ms)
 
-    def candle(self, symbol: str, open_ms: int, interval_ms: int, now_ms: int) -> Candle | None:
-        """Return the candle of any interval, up to now when it is still running."""
-        end = min(open_ms + interval_ms, now_ms // 60_000 * 60_000 + 60_000)
-        parts = [self.minute(symbol, minute) for minute in range(open_ms, end, 60_000)]
-        found = [part for part in parts if part is not None]
-        return joined(found) if found else None
+    # -- notices
 
-    def _publish_candles(self, symbol: str, now_ms: int) -> None:
-        for interval in self._hub.kline_intervals(symbol):
-            span = INTERVAL_MS.get(interval)
-            if span is None:
-                continue
-            opened = now_ms // span * span
-            if now_ms - opened < 1000:
-                self._publish_candle(symbol, interval, opened - span, now_ms, closed=True)
-            self._publish_candle(symbol, interval, opened, now_ms, closed=False)
+    def publish_quote(self, market: Market, now_ms: int) -> None:
+        """Publish the quote of a market again, although it has not changed."""
+        self.streams.quote(market, quote_of(market), now_ms)
 
-    def _publish_candle(self, symbol: str, interval: str, open_ms: int, now_ms: int, closed: bool) -> None:
-        span = INTERVAL_MS[interval]
-        candle = self.candle(symbol, open_ms, span, now_ms)
-        if candle is None:
-            return
-        shown = [self.price_text(symbol, price) for price in candle[:4]]
-        body = wire.Kline(
-            open_time=open_ms,
-            close_time=open_ms + span - 1,
-            symbol=symbol,
-            interval=interval,
-            open=shown[0],
-            high=shown[1],
-            low=shown[2],
-            close=shown[3],
-            volume=f"{candle.volume:.3f}",
-            trades=candle.trades,
-            closed=closed,
-            quote_volume=f"{candle.volume * (candle.open + candle.close) / 2:.5f}",
-        )
-        event = wire.KlineEvent(now_ms, symbol, body)
-        stream = f"{symbol.lower()}@kline_{interval}"
-        self._hub.publish("market", stream, _encode(event), conflate=not closed)
-
-    def price_text(self, symbol: str, price: float) -> str:
-        """Return a price with the decimals of the symbol's tick."""
-        exponent = self._engine.rules[symbol].price.step.normalize().as_tuple().exponent
-        return f"{price:.{max(0, -int(exponent))}f}"
+    def publish_liquidation(self, order: Liquidation) -> None:
+        """Tell everybody of an order by which the exchange closes a position (forceOrder)."""
+        self.streams.liquidation(order)
 
     # -- scripts
 
@@ -302,14 +334,18 @@ class Feed:
             or min(bid_quantity, ask_quantity) < 0
         ):
             raise SimulatorError(f"The quote {bid} / {ask} for {symbol} is impossible: 0 < bid < ask.")
+        self._engine.before_update(market)
         self.pinned_quotes.add(symbol)
+        market.scripted = market.capped = True
+        market.taken.clear()
         self._mid_sums.pop(symbol, None)
         self._quote(symbol, (text(bid), text(bid_quantity), text(ask), text(ask_quantity)), now_ms)
         self._mid_sums.pop(symbol, None)
+        market.last = market.mid
         self._add_candle(symbol, now_ms, point(float(market.mid), 0.0))
         if symbol not in self.pinned_marks:
             market.mark = market.mid
-        self._publish_mark(self.mark_event(market, now_ms), now_ms, always=True)
+        self.streams.mark(self.mark_event(market, now_ms), now_ms, always=True)
 
     def set_mark(self, symbol: str, price: Decimal, now_ms: int) -> None:
         """Pin the mark price and publish it at once. Raises `SimulatorError`."""
@@ -318,17 +354,31 @@ class Feed:
             raise SimulatorError(f"The mark {price} for {symbol} is impossible, or the symbol not listed.")
         self.pinned_marks.add(symbol)
         market.mark = price
-        self._publish_mark(self.mark_event(market, now_ms), now_ms, always=True)
+        self.streams.mark(self.mark_event(market, now_ms), now_ms, always=True)
 
     def release(self, symbol: str | None) -> None:
         """Let the replay drive a symbol (None: all) again."""
-        if symbol is None:
-            self.pinned_quotes.clear()
-            self.pinned_marks.clear()
-        self.pinned_quotes.discard(symbol or "")
-        self.pinned_marks.discard(symbol or "")
+        released = set(self._engine.markets) if symbol is None else {symbol}
+        for name in released & self.pinned_quotes:
+            market = self._engine.markets[name]
+            market.scripted = False
+            source = self.source_of.get(name)
+            market.capped = source is None or source.modelled
+            self._stale_books.add(name)
+        self.pinned_quotes -= released
+        self.pinned_marks -= released
 
     def statistics(self) -> dict[str, int]:
         """Return counters: ticks played, replay time skipped after stalls (ms), symbols with a price."""
         live = sum(market.live for market in self._engine.markets.values())
-        return {"ticks": self.ticks, "skipped_ms": self.skipped_ms, "live_symbols": live}
+        return {
+            "ticks": self.ticks,
+            "skipped_ms": self.skipped_ms,
+            "live_symbols": live,
+            "depth_events": self.depth.events,
+        }
+
+
+def _latest(source: Source, start_ms: float, end_ms: float) -> dict[tuple[int, str], Tick]:
+    ticks = source.between(start_ms, end_ms)
+    return {(t.kind, t.symbol): t for t in ticks if not isinstance(t, DepthTick)}

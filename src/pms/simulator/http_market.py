@@ -1,21 +1,21 @@
-"""REST endpoints for market data (Binance spec 2.1)."""
+"""REST endpoints for market data: prices, book, trades, marks (Binance spec 2.1)."""
 
 from __future__ import annotations
 
 from decimal import Decimal
-from itertools import islice
 
 import msgspec
 
 from pms.exchange import messages as wire
-from pms.simulator import matching
-from pms.simulator.candles import INTERVAL_MS
+from pms.simulator import http_indices, http_klines
 from pms.simulator.errors import INVALID_SYMBOL, Reject, mandatory
-from pms.simulator.state import Market, text
+from pms.simulator.market_payloads import CandleView, change_of
+from pms.simulator.state import Market
+from pms.simulator.trade_tape import PublicTrade
 from pms.simulator.venue import Answer, Call, Endpoint, Venue
 
 DEPTH_LIMITS = (5, 10, 20, 50, 100, 500, 1000)
-DAY_MS = 86_400_000
+HOUR_MS = 3_600_000
 
 
 def ping(venue: Venue, call: Call) -> Answer:
@@ -46,21 +46,29 @@ def _one_or_all(call: Call, rows: list[Answer]) -> Answer:
     return rows[0] if "symbol" in call.params else rows
 
 
+def _price(venue: Venue, symbol: str, value: Decimal) -> str:
+    return f"{value:.{venue.engine.rules[symbol].info.price_precision}f}"
+
+
+def _size(venue: Venue, symbol: str, value: Decimal) -> str:
+    return f"{value:.{venue.engine.rules[symbol].info.quantity_precision}f}"
+
+
 def book_ticker(venue: Venue, call: Call) -> Answer:
     """GET ticker/bookTicker."""
     markets = _markets(venue, call)
     if isinstance(markets, Reject):
         return markets
     rows = [
-        wire.BookTicker(
-            symbol=m.symbol,
-            bid_price=text(m.bid),
-            bid_qty=text(m.bid_quantity),
-            ask_price=text(m.ask),
-            ask_qty=text(m.ask_quantity),
-            time=m.time_ms,
-            last_update_id=m.update_id,
-        )
+        {
+            "symbol": m.symbol,
+            "bidPrice": _price(venue, m.symbol, m.bid),
+            "bidQty": _size(venue, m.symbol, m.bid_quantity),
+            "askPrice": _price(venue, m.symbol, m.ask),
+            "askQty": _size(venue, m.symbol, m.ask_quantity),
+            "time": m.time_ms,
+            "lastUpdateId": m.update_id,
+        }
         for m in markets
     ]
     return _one_or_all(call, rows)
@@ -73,27 +81,27 @@ def premium_index(venue: Venue, call: Call) -> Answer:
         return markets
     rows = []
     for market in markets:
-        event = venue.feed.mark_event(market, call.now_ms)
+        view = venue.feed.mark_event(market, call.now_ms)
         rows.append(
-            wire.PremiumIndex(
-                symbol=market.symbol,
-                mark_price=event.mark_price,
-                index_price=event.index_price,
-                estimated_settle_price=event.settle_price,
-                last_funding_rate=event.funding_rate,
-                interest_rate="0.00010000",
-                next_funding_time=event.next_funding_time,
-                time=call.now_ms,
-            )
+            {
+                "symbol": market.symbol,
+                "markPrice": view.mark_price,
+                "indexPrice": view.index_price,
+                "estimatedSettlePrice": view.settle_price,
+                "lastFundingRate": view.funding_rate,
+                "interestRate": "0.00010000",
+                "nextFundingTime": view.next_funding_time,
+                "time": call.now_ms,
+            }
         )
     return _one_or_all(call, rows)
 
 
 def _last_price(venue: Venue, market: Market) -> str:
-    trade = venue.feed.last_trade.get(market.symbol)
-    if trade is not None and market.symbol not in venue.feed.pinned_quotes:
-        return trade[0]
-    return text(market.mid) if market.live else "0"
+    tape = venue.feed.tapes.get(market.symbol)
+    if tape is not None and tape.trades and not market.scripted:
+        return tape.trades[-1].price
+    return _price(venue, market.symbol, market.mid) if market.live else "0"
 
 
 def price_ticker(venue: Venue, call: Call) -> Answer:
@@ -101,7 +109,7 @@ def price_ticker(venue: Venue, call: Call) -> Answer:
     markets = _markets(venue, call)
     if isinstance(markets, Reject):
         return markets
-    rows = [wire.PriceTicker(m.symbol, _last_price(venue, m), m.time_ms) for m in markets]
+    rows = [{"symbol": m.symbol, "price": _last_price(venue, m), "time": m.time_ms} for m in markets]
     return _one_or_all(call, rows)
 
 
@@ -113,107 +121,120 @@ def ticker_24h(venue: Venue, call: Call) -> Answer:
     return _one_or_all(call, [_ticker_24h(venue, market, call.now_ms) for market in markets])
 
 
-def _ticker_24h(venue: Venue, market: Market, now_ms: int) -> wire.Ticker24h:
-    opened = (now_ms - DAY_MS) // 60_000 * 60_000
-    candle = venue.feed.candle(market.symbol, opened, DAY_MS + 60_000, now_ms)
-    if candle is None:
+def _ticker_24h(venue: Venue, market: Market, now_ms: int) -> Answer:
+    day = venue.feed.streams.day(market.symbol, now_ms)
+    if day is None:
         return wire.Ticker24h(symbol=market.symbol, last_price=_last_price(venue, market))
-    show = [venue.feed.price_text(market.symbol, value) for value in candle[:4]]
-    last = Decimal(_last_price(venue, market))
-    change = last - Decimal(show[0])
-    middle = (candle.high + candle.low) / 2
-    return wire.Ticker24h(
-        symbol=market.symbol,
-        price_change=text(change),
-        price_change_percent=f"{change / Decimal(show[0]) * 100:.3f}",
-        weighted_avg_price=venue.feed.price_text(market.symbol, middle),
-        last_price=text(last),
-        last_qty=venue.feed.last_trade.get(market.symbol, ("0", "0"))[1],
-        open_price=show[0],
-        high_price=show[1],
-        low_price=show[2],
-        volume=f"{candle.volume:.3f}",
-        quote_volume=f"{candle.volume * middle:.2f}",
-        open_time=opened,
-        close_time=now_ms,
-        count=candle.trades,
-    )
+    rules = venue.engine.rules[market.symbol]
+    shown = CandleView("1d", day.open_time, day.close_time, day.candle, False, rules)
+    opened, high, low, _ = shown.prices()
+    volume, quote_volume, _, _ = shown.volumes()
+    change, percent, average = change_of(day, rules)
+    return {
+        "symbol": market.symbol,
+        "priceChange": change,
+        "priceChangePercent": percent,
+        "weightedAvgPrice": average,
+        "lastPrice": day.last,
+        "lastQty": day.last_quantity,
+        "openPrice": opened,
+        "highPrice": high,
+        "lowPrice": low,
+        "volume": volume,
+        "quoteVolume": quote_volume,
+        "openTime": day.open_time,
+        "closeTime": now_ms,
+        "firstId": day.first_id,
+        "lastId": day.last_id,
+        "count": day.candle.trades,
+    }
 
 
 def depth(venue: Venue, call: Call) -> Answer:
-    """GET depth: the displayed quote and the modelled levels behind it (see `matching`)."""
+    """GET depth: fits the chains of the depth streams (see `depth_streams`)."""
     symbol = call.params.get("symbol", "")
     if symbol not in venue.engine.markets:
         return INVALID_SYMBOL if symbol else mandatory("symbol")
-    limit = call.limit(500, 1000)
+    limit = call.integer("limit") if "limit" in call.params else 500
     if limit not in DEPTH_LIMITS:
-        return Reject(-4021, f"Illegal depth limit {limit}.")
-    market, tick = venue.engine.markets[symbol], venue.engine.rules[symbol].price.step
-    bids, asks = (
-        [(text(p), text(q)) for p, q in islice(matching.levels(market, side, tick), limit)]
-        for side in ("SELL", "BUY")
-    )
-    return wire.Depth(market.update_id, call.now_ms, market.time_ms, bids, asks)
+        return Reject(-4021, f"Illegal depth limit {call.params['limit']}.")
+    return _book(venue, call, symbol, limit)
 
 
-def klines(venue: Venue, call: Call) -> Answer:
-    """GET klines, from the recording itself: past loops are stamped back."""
-    symbol, interval = call.params.get("symbol", ""), call.params.get("interval", "")
+def rpi_depth(venue: Venue, call: Call) -> Answer:
+    """GET rpiDepth: 1000 levels; nobody places RPI orders here but our own accounts."""
+    symbol = call.params.get("symbol", "")
     if symbol not in venue.engine.markets:
         return INVALID_SYMBOL if symbol else mandatory("symbol")
-    span = INTERVAL_MS.get(interval)
-    if span is None:
-        return Reject(-1120, "Invalid interval.") if interval else mandatory("interval")
-    limit = min(call.limit(500, 1500), max(1, 200_000 * 60_000 // span))
-    end = min(call.integer("endTime") or call.now_ms, call.now_ms)
-    start = call.integer("startTime")
-    last = end // span * span
-    first = last - (limit - 1) * span
-    if start is not None:
-        first = max(-(-start // span) * span, 0)
-        last = min(last, first + (limit - 1) * span)
-    rows = []
-    for opened in range(first, last + 1, span):
-        candle = venue.feed.candle(symbol, opened, span, call.now_ms)
-        if candle is None:
-            continue
-        quote_volume = candle.volume * (candle.open + candle.close) / 2
-        rows.append(
-            wire.KlineRow(
-                open_time=opened,
-                open=venue.feed.price_text(symbol, candle.open),
-                high=venue.feed.price_text(symbol, candle.high),
-                low=venue.feed.price_text(symbol, candle.low),
-                close=venue.feed.price_text(symbol, candle.close),
-                volume=f"{candle.volume:.3f}",
-                close_time=opened + span - 1,
-                quote_volume=f"{quote_volume:.5f}",
-                trades=candle.trades,
-            )
-        )
-    return rows
+    return _book(venue, call, symbol, 1000)
 
 
-def funding_rate(venue: Venue, call: Call) -> Answer:
-    """GET fundingRate: recorded settlements of the exchange, at their own times."""
-    symbol = call.params.get("symbol")
-    if symbol is not None and symbol not in venue.engine.markets:
-        return INVALID_SYMBOL
-    chosen = [symbol] if symbol else sorted(venue.engine.markets)
-    start, end = call.integer("startTime") or 0, call.integer("endTime") or call.now_ms
-    rows = [
-        wire.FundingRate(name, rate, moment, mark_price="", rate_type="Regular")
-        for name in chosen
-        for moment, rate in venue.funding.get(name, ())
-        if start <= moment <= end
-    ]
-    rows.sort(key=lambda row: row.funding_time)
-    return rows[-call.limit(100, 1000) :]
+def _book(venue: Venue, call: Call, symbol: str, limit: int) -> Answer:
+    number, bids, asks = venue.feed.depth.snapshot(symbol, limit, call.now_ms)
+    moment = venue.engine.markets[symbol].time_ms
+    return {"lastUpdateId": number, "E": call.now_ms, "T": moment, "bids": bids, "asks": asks}
 
 
-def funding_info(venue: Venue, call: Call) -> Answer:
-    """GET fundingInfo: every symbol here settles by the default of eight hours."""
-    return []
+# -- trades
+
+
+def _trade_row(trade: PublicTrade) -> Answer:
+    value = Decimal(trade.price) * Decimal(trade.quantity)
+    return {
+        "id": trade.number,
+        "price": trade.price,
+        "qty": trade.quantity,
+        "quoteQty": f"{value:.2f}",
+        "time": trade.time_ms,
+        "isBuyerMaker": trade.buyer_is_maker,
+        "isRPITrade": False,
+    }
+
+
+def _trades(venue: Venue, call: Call) -> list[PublicTrade] | Reject:
+    symbol = call.params.get("symbol", "")
+    if symbol not in venue.engine.markets:
+        return INVALID_SYMBOL if symbol else mandatory("symbol")
+    tape = venue.feed.tapes.get(symbol)
+    return list(tape.trades) if tape is not None else []
+
+
+def trades(venue: Venue, call: Call) -> Answer:
+    """GET trades: the latest ones, oldest first."""
+    found = _trades(venue, call)
+    if isinstance(found, Reject):
+        return found
+    return [_trade_row(trade) for trade in found[-call.limit(500, 1000) :]]
+
+
+def historical_trades(venue: Venue, call: Call) -> Answer:
+    """GET historicalTrades: from an id upwards. The simulator remembers the last 1000 of a symbol."""
+    found = _trades(venue, call)
+    if isinstance(found, Reject):
+        return found
+    limit, first = call.limit(100, 500), call.integer("fromId")
+    if first is None:
+        return [_trade_row(trade) for trade in found[-limit:]]
+    return [_trade_row(trade) for trade in found if trade.number >= first][:limit]
+
+
+def aggregate_trades(venue: Venue, call: Call) -> Answer:
+    """GET aggTrades. The simulator remembers the last 1000 of a symbol."""
+    refused = _trades(venue, call)
+    if isinstance(refused, Reject):
+        return refused
+    tape = venue.feed.tapes.get(call.params["symbol"])
+    rows = list(tape.aggregates) if tape is not None else []
+    limit, first = call.limit(500, 1000), call.integer("fromId")
+    start, end = call.integer("startTime"), call.integer("endTime")
+    if start is not None and end is not None and end - start > HOUR_MS:
+        return Reject(-1127, "Lookup interval is too big. More than 1 hours between startTime and endTime.")
+    if first is not None:
+        return [row.row() for row in rows if row.number >= first][:limit]
+    if start is not None or end is not None:
+        low, high = start or 0, end if end is not None else call.now_ms
+        return [row.row() for row in rows if low <= row.time_ms <= high][:limit]
+    return [row.row() for row in rows[-limit:]]
 
 
 ENDPOINTS: dict[tuple[str, str], Endpoint] = {
@@ -221,12 +242,15 @@ ENDPOINTS: dict[tuple[str, str], Endpoint] = {
     ("GET", "/fapi/v1/time"): Endpoint(time, "NONE"),
     ("GET", "/fapi/v1/exchangeInfo"): Endpoint(exchange_info, "NONE"),
     ("GET", "/fapi/v1/depth"): Endpoint(depth, "NONE", 10),
-    ("GET", "/fapi/v1/klines"): Endpoint(klines, "NONE", 5),
+    ("GET", "/fapi/v1/rpiDepth"): Endpoint(rpi_depth, "NONE", 20),
+    ("GET", "/fapi/v1/trades"): Endpoint(trades, "NONE", 5),
+    ("GET", "/fapi/v1/historicalTrades"): Endpoint(historical_trades, "KEY", 200),
+    ("GET", "/fapi/v1/aggTrades"): Endpoint(aggregate_trades, "NONE", 20),
     ("GET", "/fapi/v1/premiumIndex"): Endpoint(premium_index, "NONE", 1, 10),
-    ("GET", "/fapi/v1/fundingRate"): Endpoint(funding_rate, "NONE", 0),
-    ("GET", "/fapi/v1/fundingInfo"): Endpoint(funding_info, "NONE", 0),
     ("GET", "/fapi/v1/ticker/bookTicker"): Endpoint(book_ticker, "NONE", 2, 5),
     ("GET", "/fapi/v1/ticker/24hr"): Endpoint(ticker_24h, "NONE", 1, 40),
     ("GET", "/fapi/v1/ticker/price"): Endpoint(price_ticker, "NONE", 1, 2),
     ("GET", "/fapi/v2/ticker/price"): Endpoint(price_ticker, "NONE", 1, 2),
+    **http_klines.ENDPOINTS,
+    **http_indices.ENDPOINTS,
 }

@@ -63,6 +63,12 @@ def reference_rules(info: ExchangeInfo) -> dict[str, SymbolRules]:
     return {s.symbol: rules_of(s, brackets.get(s.symbol, ())) for s in info.symbols}
 
 
+def reference_funding_info() -> dict[str, dict[str, object]]:
+    """Return the recorded rows of GET fundingInfo by symbol: interval, cap and floor of the rate."""
+    rows = msgspec.json.decode(_read("fundingInfo_2026-07-04.json.gz"), type=list[dict[str, object]])
+    return {str(row["symbol"]): row for row in rows}
+
+
 def reference_funding() -> dict[str, list[tuple[int, str]]]:
     """Return settled funding rates by symbol, oldest first: (time ms, rate as a fraction)."""
     rates: dict[str, list[tuple[int, str]]] = {}

@@ -7,56 +7,27 @@ loop; candles are modelled anyway and are played forwards and backwards in turn,
 
 from __future__ import annotations
 
-import csv
-import gzip
-import zlib
 from bisect import bisect_left
-from collections.abc import Collection, Iterator, Mapping
-from decimal import Decimal
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from heapq import merge
+from operator import itemgetter
 from pathlib import Path
-from typing import NamedTuple, Protocol
 
 import msgspec
 from msgspec import Struct
 
 from pms.exchange.messages import AggTradeEvent, BookTickerEvent, MarkPriceEvent, TradeEvent
+from pms.simulator import depth_recording
+from pms.simulator.candle_source import CandleSource
 from pms.simulator.candles import Candle, LoopCandles, point
 from pms.simulator.errors import SimulatorError
+from pms.simulator.recording_file import bad_line, lines_of
 from pms.simulator.rules import SymbolRules
+from pms.simulator.ticks import DEPTH, MARK, QUOTE, TRADE, AnyTick, DepthTick, Source, Tick
 
-QUOTE, TRADE, MARK = 0, 1, 2
-STEP_MS = 250
+__all__ = ["MARK", "QUOTE", "TRADE", "AnyTick", "Source", "Tick", "TickSource", "load"]
+
 REPLAYED_EVENTS = frozenset({"bookTicker", "trade", "aggTrade", "markPriceUpdate"})
-
-
-class Tick(NamedTuple):
-    """One replayed message.
-
-    QUOTE: bid, bid size, ask, ask size. TRADE: price, size, "m" when the buyer is maker. MARK: mark, index,
-    estimated settle, funding rate. All decimal texts as recorded.
-    """
-
-    kind: int
-    symbol: str
-    a: str
-    b: str
-    c: str
-    d: str
-
-
-class Source(Protocol):
-    """One looping recording."""
-
-    path: Path
-    symbols: tuple[str, ...]
-    recorded_marks: frozenset[str]
-    modelled: bool
-    loop_ms: int
-    history: dict[str, LoopCandles]
-
-    def between(self, start_ms: float, end_ms: float) -> Iterator[Tick]:
-        """Yield the ticks with start <= position < end."""
-        ...
 
 
 class _Line(Struct):
@@ -88,77 +59,61 @@ class _OtherLine(Struct):
         return self.rest_depth_symbol is not None or bool(kind and kind not in REPLAYED_EVENTS)
 
 
-def load(path: Path, rules: Mapping[str, SymbolRules], skip: Collection[str] = ()) -> Source:
+def load(
+    path: Path, rules: Mapping[str, SymbolRules], skip: Collection[str] = (), depth: bool = True
+) -> Source:
     """Read a recording (`*.jsonl.gz` ticks or `*.csv.gz` candles), without the symbols in `skip`.
 
-    Symbols that exchangeInfo lacks do not trade and are left out. Raises `SimulatorError` (file, line).
+    Symbols that exchangeInfo lacks do not trade and are left out. With `depth`, the file `*.depth.jsonl.gz`
+    beside ticks is read too; such a file can also stand alone. Raises `SimulatorError` (file, line).
     """
     known = {symbol: rule for symbol, rule in rules.items() if symbol not in skip}
+    if path.name.endswith(depth_recording.SUFFIX):
+        return TickSource(None, path, known)
     if path.name.endswith(".jsonl.gz"):
-        return TickSource(path, known)
+        return TickSource(path, depth_recording.sibling(path) if depth else None, known)
     if path.name.endswith(".csv.gz"):
         return CandleSource(path, known)
     raise SimulatorError(f"The recording {path} has an unknown format: *.jsonl.gz or *.csv.gz is needed.")
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    number = 0
-    try:
-        with gzip.open(path) as file:
-            for number, line in enumerate(file, 1):
-                yield number, line
-    except (OSError, EOFError, zlib.error) as error:
-        raise SimulatorError(f"The recording {path} is damaged after line {number}: {error}.") from error
-
-
-def _bad(path: Path, number: int, what: str) -> SimulatorError:
-    return SimulatorError(f"The recording {path} is damaged at line {number}: {what}.")
-
-
 class TickSource:
-    """Recorded ticks in memory, texts shared."""
+    """Recorded ticks in memory, texts shared; depth, where there is any, as the bytes received."""
 
-    modelled = False
+    modelled: bool = False
 
-    def __init__(self, path: Path, rules: Mapping[str, SymbolRules]) -> None:
-        self.path = path
+    def __init__(self, path: Path | None, depth: Path | None, rules: Mapping[str, SymbolRules]) -> None:
+        self.path = path or depth or Path()
+        ticks = _read_ticks(path) if path is not None else ()
+        books = depth_recording.read(lines_of(depth), depth) if depth is not None else ()
         self._offsets: list[int] = []
-        self._ticks: list[Tick] = []
+        self._ticks: list[AnyTick] = []
         seconds: dict[str, dict[int, Candle]] = {}
-        marks: set[str] = set()
-        decoder, other = msgspec.json.Decoder(_Line), msgspec.json.Decoder(_OtherLine)
-        texts: dict[str, str] = {}
-        first_ns = last_ns = -1
-        for number, raw in _lines(path):
-            try:
-                line = decoder.decode(raw)
-                tick = _tick(line, texts)
-            except (msgspec.DecodeError, ValueError) as error:
-                if _skippable(other, raw):
-                    continue
-                raise _bad(path, number, str(error)) from error
-            if line.recv_ns < last_ns:
-                raise _bad(path, number, "recv_ns goes backwards")
-            last_ns = line.recv_ns
-            first_ns = last_ns if first_ns < 0 else first_ns
+        first_ns = -1
+        merged: Iterator[tuple[int, AnyTick]] = merge(ticks, books, key=itemgetter(0))
+        for recv_ns, tick in merged:
+            first_ns = recv_ns if first_ns < 0 else first_ns
             if tick.symbol not in rules:
                 continue
-            offset = (last_ns - first_ns) // 1_000_000
+            offset = (recv_ns - first_ns) // 1_000_000
             self._offsets.append(offset)
             self._ticks.append(tick)
-            if tick.kind == MARK:
-                marks.add(tick.symbol)
-            else:
+            if isinstance(tick, DepthTick):
+                if tick.snapshot:
+                    _add_snapshot(seconds.setdefault(tick.symbol, {}), offset // 1000, tick)
+            elif tick.kind != MARK:
                 _add_second(seconds.setdefault(tick.symbol, {}), offset // 1000, tick)
         if not self._ticks:
-            raise SimulatorError(f"The recording {path} holds no tick of a symbol that trades here.")
+            raise SimulatorError(f"The recording {self.path} holds no tick of a symbol that trades here.")
         self.loop_ms = self._offsets[-1] + 1
-        self.recorded_marks = frozenset(marks)
+        self.recorded_marks = _symbols(self._ticks, MARK)
+        self.quoted = _symbols(self._ticks, QUOTE)
+        self.deep = _symbols(self._ticks, DEPTH)
         self.symbols = tuple(sorted(seconds))
         count = -(-self.loop_ms // 1000)
         self.history = {s: LoopCandles(_filled(known, count), 1000) for s, known in seconds.items()}
 
-    def between(self, start_ms: float, end_ms: float) -> Iterator[Tick]:
+    def between(self, start_ms: float, end_ms: float) -> Iterator[AnyTick]:
         """Yield the ticks with start <= position < end, over as many loops as the span covers."""
         loop = int(start_ms // self.loop_ms)
         while loop * self.loop_ms < end_ms:
@@ -168,6 +123,41 @@ class TickSource:
                 yield self._ticks[index]
                 index += 1
             loop += 1
+
+    def books_at(self, position_ms: float) -> Iterator[DepthTick]:
+        """Yield the whole recorded books as they stand at a position of the loop."""
+        last = bisect_left(self._offsets, position_ms % self.loop_ms)
+        return depth_recording.books(t for t in self._ticks[:last] if isinstance(t, DepthTick))
+
+
+def _symbols(ticks: Iterable[AnyTick], kind: int) -> frozenset[str]:
+    return frozenset(tick.symbol for tick in ticks if tick.kind == kind)
+
+
+def _read_ticks(path: Path) -> Iterator[tuple[int, Tick]]:
+    """Yield (recv_ns, tick) of every line that the replay can use."""
+    decoder, other = msgspec.json.Decoder(_Line), msgspec.json.Decoder(_OtherLine)
+    texts: dict[str, str] = {}
+    last_ns = -1
+    for number, raw in lines_of(path):
+        try:
+            line = decoder.decode(raw)
+            tick = _tick(line, texts)
+        except (msgspec.DecodeError, ValueError) as error:
+            if _skippable(other, raw):
+                continue
+            raise bad_line(path, number, str(error)) from error
+        if line.recv_ns < last_ns:
+            raise bad_line(path, number, "recv_ns goes backwards")
+        last_ns = line.recv_ns
+        yield last_ns, tick
+
+
+def _add_snapshot(seconds: dict[int, Candle], second: int, tick: DepthTick) -> None:
+    bids, asks = depth_recording.decode_rows(tick.bids), depth_recording.decode_rows(tick.asks)
+    if bids and asks:
+        middle = (float(bids[0][0]) + float(asks[0][0])) / 2
+        seconds.setdefault(second, point(middle, 0.0))
 
 
 def _skippable(decoder: msgspec.json.Decoder[_OtherLine], raw: bytes) -> bool:
@@ -201,7 +191,7 @@ def _tick(line: _Line, texts: dict[str, str]) -> Tick:
 
 def _add_second(seconds: dict[int, Candle], second: int, tick: Tick) -> None:
     if tick.kind == TRADE:
-        candle = point(float(tick.a), float(tick.b))
+        candle = point(float(tick.a), float(tick.b), taker_buys=tick.c != "m")
     elif second in seconds:
         return
     else:
@@ -220,92 +210,3 @@ def _filled(seconds: Mapping[int, Candle], count: int) -> list[Candle]:
         last = candle.close
         result.append(candle)
     return result
-
-
-class CandleSource:
-    """Candles of one interval played as quotes (modelled): four quotes a second, spread one tick.
-
-    Price path within a candle: a rising one goes open, low, high, close; a falling one open, high, low,
-    close; each leg takes a third of the interval. Displayed size: the average volume of one second.
-    """
-
-    modelled = True
-    recorded_marks: frozenset[str] = frozenset()
-
-    def __init__(self, path: Path, rules: Mapping[str, SymbolRules]) -> None:
-        self.path = path
-        self._candles, self._interval_ms = _read_candles(path, rules)
-        if not self._candles:
-            raise SimulatorError(f"The recording {path} holds no candle of a symbol that trades here.")
-        self.symbols = tuple(sorted(self._candles))
-        lengths = {len(rows) for rows in self._candles.values()}
-        if len(lengths) > 1:
-            raise SimulatorError(f"The recording {path} has unequal numbers of candles: {sorted(lengths)}.")
-        for rows in self._candles.values():
-            rows.extend([candle.reversed() for candle in reversed(rows)])
-        self._steps = self._interval_ms // STEP_MS
-        self.loop_ms = self._interval_ms * len(self._candles[self.symbols[0]])
-        self.history = {s: LoopCandles(rows, self._interval_ms) for s, rows in self._candles.items()}
-        self._rules = {symbol: rules[symbol] for symbol in self.symbols}
-
-    def between(self, start_ms: float, end_ms: float) -> Iterator[Tick]:
-        """Yield one quote and one trade of each symbol for each step in the span."""
-        step = int(-(-start_ms // STEP_MS))
-        while step * STEP_MS < end_ms:
-            number, part = divmod(step % (self.loop_ms // STEP_MS), self._steps)
-            for symbol in self.symbols:
-                yield from self._step(symbol, self._candles[symbol][number], part)
-            step += 1
-
-    def _step(self, symbol: str, candle: Candle, part: int) -> Iterator[Tick]:
-        rules = self._rules[symbol]
-        tick, lot = rules.price.step, rules.lot
-        path = _path(candle, part, self._steps)
-        bid = ((Decimal(repr(path)) / tick).to_integral_value() * tick).quantize(tick)
-        per_second = candle.volume * 1000 / self._interval_ms
-        size = (Decimal(repr(per_second)) / lot.step).to_integral_value() * lot.step
-        size = min(max(size, lot.low * 10), lot.high)
-        traded = max((size / 8 / lot.step).to_integral_value() * lot.step, lot.low)
-        yield Tick(QUOTE, symbol, f"{bid:f}", f"{size:f}", f"{bid + tick:f}", f"{size:f}")
-        yield Tick(TRADE, symbol, f"{bid:f}", f"{traded:f}", "m", "")
-
-
-def _path(candle: Candle, part: int, steps: int) -> float:
-    rising = candle.close >= candle.open
-    second, third = (candle.low, candle.high) if rising else (candle.high, candle.low)
-    corners = (candle.open, second, third, candle.close)
-    leg, within = divmod(part * 3, steps)
-    return corners[leg] + (corners[leg + 1] - corners[leg]) * within / steps
-
-
-def _read_candles(path: Path, rules: Mapping[str, SymbolRules]) -> tuple[dict[str, list[Candle]], int]:
-    """Return the candles by symbol and their interval in ms, which the first two candles of a symbol tell."""
-    interval_ms = 0
-    rows: dict[str, list[Candle]] = {}
-    last: dict[str, int] = {}
-    numbered = _lines(path)
-    _, header = next(numbered, (0, b""))
-    names = header.decode("utf-8", "replace").strip().split(",")
-    if names[:6] != ["open_time_ms", "symbol", "open", "high", "low", "close"]:
-        raise _bad(path, 1, "not the header of a candle file")
-    for number, raw in numbered:
-        try:
-            cells = next(csv.reader([raw.decode().strip()]))
-            opened, symbol = int(cells[0]), cells[1]
-            prices = [float(cell) for cell in cells[2:6]]
-            volume = float(cells[6] or 0)
-        except (ValueError, IndexError, StopIteration) as error:
-            raise _bad(path, number, f"{error}") from error
-        if not 0 < prices[2] <= min(prices) or prices[1] < max(prices) or not volume >= 0:
-            raise _bad(path, number, "impossible candle")
-        if symbol not in rules:
-            continue
-        if symbol in last:
-            interval_ms = interval_ms or opened - last[symbol]
-            if opened - last[symbol] != interval_ms or interval_ms < 1000 or interval_ms % 1000:
-                raise _bad(path, number, f"{symbol} does not follow its last candle at the file's interval")
-        last[symbol] = opened
-        rows.setdefault(symbol, []).append(
-            Candle(prices[0], prices[1], prices[2], prices[3], volume, max(1, int(volume)))
-        )
-    return rows, interval_ms or 60_000

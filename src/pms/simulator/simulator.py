@@ -112,13 +112,14 @@ class Simulator:
             raise SimulatorError(f"The symbols {names} are not in the recorded exchangeInfo.")
         rules = {symbol: rule for symbol, rule in rules.items() if symbol in listed}
         store = self._store = Store(config.data_path)
-        engine = Engine(rules, config.fees, config.default_leverage)
+        engine = Engine(rules, config.fees, config.default_leverage, config.queue_model)
         engine.restore(store.load())
         _check_symbols(engine, rules)
         hub = Hub()
         funding = recordings_index.reference_funding()
         origin_ms = int(store.meta("origin_ms", str(self.clock.now_ms())))
-        feed = Feed(engine, hub, sources, funding, origin_ms, config.speed)
+        intervals = recordings_index.reference_funding_info()
+        feed = Feed(engine, hub, sources, funding, origin_ms, config.speed, intervals)
         return Venue(
             config=config,
             clock=self.clock,

@@ -318,7 +318,7 @@ class Account(Struct):
 
 
 class Market(Struct):
-    """The live prices of one symbol, as the replay or a script last set them.
+    """The live prices of one symbol, as the replay or a script last set them; `last` is the latest trade's.
 
     `book` holds the recorded levels behind the quote, `taken` what was taken of displayed levels by (side of
     the taker, price). `scripted` while a script holds the quote; `capped` when sizes are modelled.
@@ -330,6 +330,7 @@ class Market(Struct):
     ask: Decimal = ZERO
     ask_quantity: Decimal = ZERO
     mark: Decimal = ZERO
+    last: Decimal = ZERO
     update_id: int = 0
     time_ms: int = 0
     book: RecordedBook | None = None

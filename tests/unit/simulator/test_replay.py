@@ -16,7 +16,7 @@ from pms.simulator.config import Fees
 from pms.simulator.core import Engine
 from pms.simulator.feed import CANDLE_PHASE_MS, Feed
 from pms.simulator.hub import Hub
-from pms.simulator.replay import QUOTE, TRADE, Source, load
+from pms.simulator.replay import QUOTE, TRADE, Source, Tick, load
 from tests.unit.simulator.market_support import NOW, RULES
 
 
@@ -127,7 +127,7 @@ def test_candles_become_quotes_that_pass_the_filters() -> None:
     start = 1920 * 60_000.0
     seen: dict[str, list[tuple[D, D]]] = {}
     for tick in source.between(start, start + 3_600_000):
-        if tick.kind == QUOTE:
+        if isinstance(tick, Tick) and tick.kind == QUOTE:
             rules = RULES[tick.symbol]
             bid, size, ask = D(tick.a), D(tick.b), D(tick.c)
             assert ask - bid == rules.price.step
@@ -147,7 +147,7 @@ def test_candle_loop_has_no_seam() -> None:
         prices = [
             float(t.a)
             for t in source.between(edge - 1000, edge + 1000)
-            if t.kind == QUOTE and t.symbol == "LAYERUSDT"
+            if isinstance(t, Tick) and t.kind == QUOTE and t.symbol == "LAYERUSDT"
         ]
         assert max(prices) / min(prices) < 1.001
 
@@ -168,7 +168,7 @@ def test_history_has_500_minutes_at_once_and_agrees_with_what_is_played() -> Non
     trades = [
         float(t.a)
         for t in source.between(position, position + 60_000)
-        if t.kind == TRADE and t.symbol == "BTCUSDT"
+        if isinstance(t, Tick) and t.kind == TRADE and t.symbol == "BTCUSDT"
     ]
     candle = feed.minute("BTCUSDT", minute)
     assert candle is not None
@@ -273,7 +273,8 @@ def test_candles_of_any_interval_take_their_time(tmp_path: Path, minutes: int) -
     ]
     source = load(_file(tmp_path, HEADER, *rows, name="candles.csv.gz"), RULES)
     assert source.loop_ms == 2 * 3 * minutes * 60_000, "forwards and backwards"
-    quotes = [tick for tick in source.between(0, minutes * 60_000) if tick.kind == QUOTE]
+    ticks = source.between(0, minutes * 60_000)
+    quotes = [tick for tick in ticks if isinstance(tick, Tick) and tick.kind == QUOTE]
     assert len(quotes) == minutes * 240
     bids = [float(tick.a) for tick in quotes]
     assert min(bids) == pytest.approx(49_998, abs=0.2)

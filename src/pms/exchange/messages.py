@@ -31,6 +31,7 @@ from pms.exchange.messages_base import (
     Empty,
     ErrorBody,
     Wire,
+    decode_message,
     encode_message,
 )
 from pms.exchange.messages_market import (
@@ -65,14 +66,12 @@ from pms.exchange.messages_orders import (
     AlgoOrder,
     AmendedValue,
     Amendment,
-    BatchElement,
     CountdownAnswer,
     OrderAmendment,
     OrderAnswer,
     ServerAlgoCancel,
     ServerAlgoOrder,
     ServerAlgoOrders,
-    decode_batch,
 )
 from pms.exchange.messages_socket import (
     ApiFrame,
@@ -181,7 +180,6 @@ __all__ = [
     "Balance",
     "BalanceChange",
     "Basis",
-    "BatchElement",
     "BookTicker",
     "BookTickerEvent",
     "Bracket",
@@ -276,10 +274,10 @@ __all__ = [
     "UserEvent",
     "UserTrade",
     "Wire",
-    "decode_batch",
     "decode_market_array",
     "decode_market_event",
     "decode_market_frame",
+    "decode_message",
     "decode_user_event",
     "encode_message",
 ]

@@ -46,6 +46,20 @@ encoder = msgspec.json.Encoder(decimal_format="number")
 """Encodes every type here as the venue does: `Decimal` fields are those that travel as JSON numbers."""
 
 
+def decode_message(
+    decoder: msgspec.json.Decoder[ValueT], raw: bytes | str | memoryview | msgspec.Raw
+) -> ValueT:
+    """Decode. Raises `msgspec.DecodeError`, and nothing else, for whatever the bytes are.
+
+    The library itself raises UnicodeDecodeError for text that is no UTF-8, and RecursionError for JSON that
+    is nested thousands of times: in the callback of a socket each would end more than the one message.
+    """
+    try:
+        return decoder.decode(raw)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(f"{type(error).__name__}: {error}") from None
+
+
 def encode_message(message: object) -> bytes:
     """Encode one message, or a list of them, as the venue would send it."""
     return encoder.encode(message)

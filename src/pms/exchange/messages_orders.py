@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import UNSET, UnsetType
 
-from pms.exchange.messages_base import ErrorBody, Wire, kept
+from pms.exchange.messages_base import Wire, kept
 
 
 class OrderAnswer(Wire, frozen=True, omit_defaults=True):
@@ -46,36 +45,6 @@ class OrderAnswer(Wire, frozen=True, omit_defaults=True):
     cum_base: str | None = None
     activate_price: str | None = None
     price_rate: str | None = None
-
-
-BatchElement = OrderAnswer | ErrorBody
-"""One element of a batch answer: an order, or `code` and `msg`."""
-
-
-class _Probe(Struct, frozen=True, gc=False):
-    code: int | None = None
-    order_id: Raw | UnsetType = msgspec.field(name="orderId", default=UNSET)
-
-
-_batch_decoder = msgspec.json.Decoder(list[Raw])
-_probe_decoder = msgspec.json.Decoder(_Probe)
-_order_decoder = msgspec.json.Decoder(OrderAnswer)
-_error_decoder = msgspec.json.Decoder(ErrorBody)
-
-
-def decode_batch(body: bytes) -> list[BatchElement]:
-    """Decode the answer to a batch: element n answers request n, whatever mixture they are (spec 2.2).
-
-    Raises `msgspec.DecodeError` when the body is no list, or an element is neither an order nor an error.
-    """
-    return [_batch_element(element) for element in _batch_decoder.decode(body)]
-
-
-def _batch_element(element: Raw) -> BatchElement:
-    probe = _probe_decoder.decode(element)
-    if probe.code is not None and probe.order_id is UNSET:
-        return _error_decoder.decode(element)
-    return _order_decoder.decode(element)
 
 
 class CountdownAnswer(Wire, frozen=True):

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 import msgspec
 from msgspec import Struct, field
 
-from pms.exchange.messages_base import kept
+from pms.exchange.messages_base import decode_message, kept
 
 USDT_MARGINED = 1
 """Value of `st` for contracts of this family; 2 is COIN-M, which shares the all-market streams."""
@@ -323,21 +323,23 @@ _combined_decoder = msgspec.json.Decoder(Combined[MarketEvent])
 
 def decode_market_event(raw: bytes | str) -> MarketEvent:
     """Decode one raw (unwrapped) market message. Raises `msgspec.DecodeError` for anything else."""
-    return _market_decoder.decode(raw)
+    return decode_message(_market_decoder, raw)
 
 
 def decode_market_array(raw: bytes | str) -> list[MarketEvent]:
     """Decode one raw message of an all-market stream (`!…@arr`). Raises `msgspec.DecodeError`."""
-    return _array_decoder.decode(raw)
+    return decode_message(_array_decoder, raw)
 
 
 def decode_market_frame(raw: bytes | str | memoryview) -> Combined[MarketEvent] | None:
     """Decode one combined-stream message in one pass.
 
     Returns None for what is no single known market event (command replies, arrays, new event types), so that
-    the caller can count and skip it. Raises `msgspec.DecodeError` only when `raw` is not JSON at all.
+    the caller can count and skip it. Raises `msgspec.DecodeError` only when `raw` is no readable JSON at all.
     """
     try:
         return _combined_decoder.decode(raw)
     except msgspec.ValidationError:
         return None
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(f"{type(error).__name__}: {error}") from None

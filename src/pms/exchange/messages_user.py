@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
-from pms.exchange.messages_base import kept
+from pms.exchange.messages_base import decode_message, kept
 
 
 class OrderUpdate(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -325,7 +325,7 @@ class _RawFrame(Struct, frozen=True, gc=False):
 
 
 _frame_decoder = msgspec.json.Decoder(_RawFrame)
-_head_decoder = msgspec.json.Decoder(UnknownEvent)
+_head_decoder: msgspec.json.Decoder[UserEvent] = msgspec.json.Decoder(UnknownEvent)
 USER_EVENT_TYPES: dict[str, type[UserEvent]] = {
     "ORDER_TRADE_UPDATE": OrderTradeUpdate,
     "ACCOUNT_UPDATE": AccountUpdate,
@@ -341,21 +341,23 @@ USER_EVENT_TYPES: dict[str, type[UserEvent]] = {
 """The type of each private event, by its `e`."""
 ADVISORY_TYPES = frozenset({"CONDITIONAL_ORDER_TRIGGER_REJECT", "STRATEGY_UPDATE", "GRID_UPDATE"})
 """Types which move no money and no order of ours: a strange one is not worth asking for the truth."""
-_decoders = {name: msgspec.json.Decoder(kind) for name, kind in USER_EVENT_TYPES.items()}
+_decoders: dict[str, msgspec.json.Decoder[UserEvent]] = {
+    name: msgspec.json.Decoder(kind) for name, kind in USER_EVENT_TYPES.items()
+}
 
 
 def decode_user_event(raw: bytes | str) -> UserEvent:
     """Decode one private event, wrapped in `{"stream","data"}` or not.
 
     An unknown type gives `UnknownEvent`, and so does a strange one of `ADVISORY_TYPES`. Raises
-    `msgspec.ValidationError` when any other known type is malformed: the caller must then resynchronise by
+    `msgspec.DecodeError` when any other known type is malformed: the caller must then resynchronise by
     REST, because no event may be dropped silently (decision 22).
     """
-    frame = _frame_decoder.decode(raw)
+    frame = decode_message(_frame_decoder, raw)
     if bytes(frame.data) and not frame.event_type:
         return decode_user_event(bytes(frame.data))
     try:
-        return _decoders.get(frame.event_type, _head_decoder).decode(raw)
+        return decode_message(_decoders.get(frame.event_type, _head_decoder), raw)
     except msgspec.ValidationError:
         if frame.event_type not in ADVISORY_TYPES:
             raise

@@ -22,7 +22,7 @@ class AnnotatedBrackets(m.SymbolBrackets, frozen=True, omit_defaults=True, kw_on
 
 @dataclass(frozen=True)
 class Batch:
-    """Marks a batch answer: read by `decode_batch`."""
+    """Marks a batch answer: a list in which an element with a code and no order id is an error."""
 
 
 BATCH = Batch()

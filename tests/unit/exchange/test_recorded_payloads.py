@@ -49,7 +49,13 @@ def body_of(path: Path) -> str:
 
 def decode(text: str | bytes, kind: Any) -> Any:
     raw = text.encode() if isinstance(text, str) else text
-    return m.decode_batch(raw) if kind is BATCH else msgspec.json.decode(raw, type=kind)
+    if kind is not BATCH:
+        return msgspec.json.decode(raw, type=kind)
+    elements = msgspec.json.decode(raw, type=list[msgspec.Raw])
+    return [
+        msgspec.json.decode(each, type=m.OrderAnswer if b'"orderId"' in each else m.ErrorBody)
+        for each in map(bytes, elements)
+    ]
 
 
 def without_loss(text: str | bytes, kind: Any) -> Any:

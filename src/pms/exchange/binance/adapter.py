@@ -17,6 +17,7 @@ from pms.exchange.binance.supervisor import SupervisorStatistics
 from pms.exchange.binance.symbols import SymbolDirectory
 from pms.exchange.binance.trading import BinanceTrading
 from pms.exchange.binance.user_stream import BinanceUserStream, UserStreamStatistics
+from pms.exchange.census import CensusStatistics
 from pms.exchange.errors import ExchangeError
 from pms.exchange.messages import Depth, ExchangeInfo
 from pms.model.clock import Clock
@@ -38,6 +39,7 @@ class ExchangeStatistics:
     market_streams: MarketStreamStatistics
     user_stream: UserStreamStatistics
     symbols: int
+    census: CensusStatistics
 
 
 class BinanceExchange:
@@ -110,6 +112,7 @@ class BinanceExchange:
             market_streams=self._streams.statistics(),
             user_stream=self.user_stream.statistics(),
             symbols=len(self._symbols.map.rules),
+            census=self._rest.census.statistics(),
         )
 
     async def _keep_clock(self) -> None:

@@ -10,6 +10,7 @@ import msgspec
 from pms.exchange.binance.costs import Lane
 from pms.exchange.binance.outcome import Effect, Verdict
 from pms.exchange.errors import ExchangeRefusal, ExchangeUnavailable, UnreadablePayload
+from pms.exchange.messages import decode_message
 
 Parameters = Sequence[tuple[str, str]]
 T = TypeVar("T")
@@ -103,6 +104,6 @@ async def read(
     if answer.verdict.effect is not Effect.ACCEPTED:
         raise ExchangeUnavailable(f"{method} {path}: {answer.reason()}")
     try:
-        return decoder.decode(answer.body)
+        return decode_message(decoder, answer.body)
     except msgspec.DecodeError as error:
         raise UnreadablePayload(f"{method} {path}: the answer cannot be read: {error}") from None

@@ -10,7 +10,7 @@ from pms.exchange.binance.convert import report_of_answer
 from pms.exchange.binance.outcome import Effect, Finding, Request, Verdict, judge, refusal_of
 from pms.exchange.binance.symbols import SymbolDirectory
 from pms.exchange.errors import UnreadablePayload
-from pms.exchange.messages import OrderAnswer
+from pms.exchange.messages import OrderAnswer, decode_message
 from pms.exchange.port import (
     CancelOutcome,
     CancelVerdict,
@@ -82,7 +82,7 @@ def replies_of(
         one = Reply(answer.verdict, answer.reason(), answer.code or 0, answer.message, None, *stamps)
         return [one] * len(client_order_ids)
     try:
-        raws = _list_decoder.decode(answer.body)
+        raws = decode_message(_list_decoder, answer.body)
     except msgspec.DecodeError:
         raws = []
     elements = [_element_reply(raw, symbols, request, now_ms, stamps) for raw in raws]
@@ -102,7 +102,7 @@ def _element_reply(
     raw: msgspec.Raw, symbols: SymbolDirectory, request: Request, now_ms: int, stamps: tuple[int, int]
 ) -> Reply:
     try:
-        error = _element_decoder.decode(raw)
+        error = decode_message(_element_decoder, raw)
     except msgspec.DecodeError:
         return Reply(_UNKNOWN, UNREADABLE, 0, "", None, *stamps)
     if error.code is not None and error.code < 0:
@@ -116,7 +116,7 @@ def _element_reply(
 
 def _report(body: bytes | msgspec.Raw, symbols: SymbolDirectory) -> OrderReport | None:
     try:
-        return report_of_answer(_order_decoder.decode(body), symbols)
+        return report_of_answer(decode_message(_order_decoder, body), symbols)
     except (msgspec.DecodeError, UnreadablePayload):
         return None
 

@@ -20,8 +20,9 @@ from pms.exchange.binance.control import ControlStatistics, RequestControl
 from pms.exchange.binance.conversation import Answer, Parameters, Security, Silence
 from pms.exchange.binance.costs import Lane, Pool
 from pms.exchange.binance.signing import Signer, encode
+from pms.exchange.census import Census
 from pms.exchange.errors import ExchangeError
-from pms.exchange.messages import ServerTime
+from pms.exchange.messages import ServerTime, decode_message
 from pms.model.clock import Clock
 
 __all__ = ["Answer", "Parameters", "RestClient", "RestStatistics", "Security", "Silence"]
@@ -101,6 +102,7 @@ class RestClient:
         self._order_session: aiohttp.ClientSession | None = None
         self._resync_lock = asyncio.Lock()
         self.epoch: str | None = None
+        self.census = Census(clock.now_ms)
         self.time = ClockSync(clock, self.server_time_ms)
         self.control = RequestControl(config, self.time, bans or MemoryBans(), lease_left_ms)
 
@@ -206,6 +208,7 @@ class RestClient:
             self.control.lost(opened, "cancelled", written=progress.connected)
             raise
         self.epoch = headers.get(EPOCH_HEADER, self.epoch)
+        self.census.answer(method, path, body)
         retry = headers.get("Retry-After", "")
         return self.control.answered(
             opened,
@@ -269,7 +272,7 @@ def _error_of(status: int, body: bytes) -> tuple[int | None, str]:
     if status < 400 and not body.startswith(b'{"code"'):
         return None, ""
     try:
-        error = _error_decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        error = decode_message(_error_decoder, body)
+    except msgspec.DecodeError:
         return None, body[:BODY_TEXT_MAX].decode("utf-8", "replace")
     return error.code, error.msg

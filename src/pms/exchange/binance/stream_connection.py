@@ -8,7 +8,13 @@ import picows
 
 from pms.exchange.binance.config import StreamTuning
 from pms.exchange.binance.sockets import FrameListener, connect
-from pms.exchange.messages import CommandReply, CommandRequest, MarketEvent, decode_market_frame
+from pms.exchange.messages import (
+    CommandReply,
+    CommandRequest,
+    MarketEvent,
+    decode_market_frame,
+    decode_message,
+)
 
 log = logging.getLogger("pms.exchange.binance")
 
@@ -117,7 +123,7 @@ class StreamConnection:
 
     def _take_reply(self, message: memoryview) -> None:
         try:
-            reply = _reply_decoder.decode(message)
+            reply = decode_message(_reply_decoder, message)
         except msgspec.DecodeError:
             self.strange += 1
             return

@@ -220,6 +220,7 @@ class BinanceUserStream:
         except msgspec.DecodeError as error:
             self._put(_Unreadable(str(error)), inbox)
             return
+        self._rest.census.user_event(event, raw)
         match event:
             case OrderTradeUpdate() | AccountUpdate():
                 self._put(event, inbox)

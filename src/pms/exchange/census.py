@@ -158,7 +158,7 @@ class Census:
         """Count a market frame of a type that nobody here knows."""
         try:
             body = _decode(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             self._count("event", "no JSON", "", raw)
             return
         data = body.get("data", body) if isinstance(body, dict) else body

@@ -158,7 +158,7 @@ ALIASES: dict[str, dict[str, Any]] = {
 """Names of the first version, still accepted by `Simulator.fault` and `POST /sim/fault`."""
 
 STAGES = ("request", "engine", "answer")
-TRAFFIC = ("public", "market", "private", "*")
+TRAFFIC = ("public", "market", "private", "trading", "*")
 SOCKETS = ("drop", "silent", "keep")
 
 
@@ -168,7 +168,7 @@ class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     `count` is how often it strikes at most (0: no limit). Without `count` and `for_ms` it strikes once; with
     `for_ms` alone it strikes as long as that. `path`, `method`, `stream` and `account` (an API key) are shell
     patterns, several separated by `|`; `path = "orders"` means placing and modifying orders of any kind.
-    On the private class `stream` is matched with the event's name.
+    On the private class `stream` is matched with the event's name. The class `trading` is the WebSocket API.
     """
 
     kind: str

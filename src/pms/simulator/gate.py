@@ -146,7 +146,7 @@ class Gate:
         now_ms = self._venue.now_ms()
         if effects.ban_ms:
             self.bans.ban(ticket.address, now_ms + effects.ban_ms, now_ms)
-        refused = self.weigh(ticket, now_ms, passed)
+        refused = self.weigh(ticket.path, ticket.endpoint, ticket.params, ticket.address, now_ms, passed)
         if refused is not None:
             return refused
         account = self._identify(ticket, now_ms)
@@ -173,12 +173,20 @@ class Gate:
 
     # -- the checks
 
-    def weigh(self, ticket: Ticket, now_ms: int, passed: Passed) -> Reject | None:
+    def weigh(
+        self,
+        path: str,
+        endpoint: Endpoint,
+        params: Mapping[str, str],
+        address: str,
+        now_ms: int,
+        passed: Passed,
+    ) -> Reject | None:
         """Count a request; above the limit -1003: 429, then 418 for an address that goes on (spec 1.6)."""
-        limits, address = self._venue.config.limits, ticket.address
+        limits = self._venue.config.limits
         until_ms = self.bans.until_ms(address, now_ms)
-        weight = weight_of(ticket.path, ticket.endpoint, ticket.params)
-        pool = pool_of(ticket.path)
+        weight = weight_of(path, endpoint, params)
+        pool = pool_of(path)
         own = pool == "weight"
         passed.used_weight = self._pools.weight.add(address, weight if own else 0, now_ms)
         if until_ms:

@@ -20,7 +20,7 @@ from pms.simulator.venue import Venue
 BODY_BYTES_MAX = 1_000_000
 API_PREFIXES = ("/fapi/", "/futures/data/")
 
-_encode = msgspec.json.Encoder(decimal_format="number").encode
+encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 class RestServer:
@@ -81,8 +81,8 @@ def rendered(passed: Passed) -> tuple[int, bytes, str]:
     if isinstance(answer, Canned):
         return answer.status, answer.body, answer.content_type
     if isinstance(answer, Reject):
-        return answer.http, _encode(ErrorBody(answer.code, answer.msg)), JSON
-    return 200, _encode(answer), JSON
+        return answer.http, encode(ErrorBody(answer.code, answer.msg)), JSON
+    return 200, encode(answer), JSON
 
 
 def _headers(passed: Passed, epoch: str) -> dict[str, str]:
@@ -99,4 +99,4 @@ def _headers(passed: Passed, epoch: str) -> dict[str, str]:
     return headers
 
 
-__all__ = ["BODY_BYTES_MAX", "RestServer", "rendered"]
+__all__ = ["BODY_BYTES_MAX", "RestServer", "encode", "rendered"]

@@ -17,12 +17,12 @@ from pms.exchange.messages import ErrorBody
 from pms.simulator import stream_commands, stream_paths
 from pms.simulator.faults import glob
 from pms.simulator.hub import class_of
+from pms.simulator.socket_life import SocketLife
 from pms.simulator.stream_commands import Wrong
 from pms.simulator.stream_paths import EVERYTHING, LISTEN_KEY, Opening
 from pms.simulator.venue import Venue
 
 _encode = msgspec.json.encode
-PONG_SECONDS_MAX = 600.0
 CLOSE_SECONDS = 0.5
 SMALL_QUEUE = 100
 ABORTED = 1006
@@ -119,7 +119,7 @@ class Connection:
         self._wake = asyncio.Event()
         self._ending: tuple[int, bytes] | None = None
         self._end_asked = asyncio.Event()
-        self._last_pong = venue.clock.monotonic()
+        self._life = SocketLife(venue.clock, venue.config, socket)
 
     # -- called by the hub
 
@@ -238,8 +238,8 @@ class Connection:
     async def _receive(self, message: WSMessage) -> None:
         if message.type is WSMsgType.PING:
             await self._socket.pong(message.data)
-        elif message.type is WSMsgType.PONG and message.data:  # an empty one does not keep alive (spec 4.1)
-            self._last_pong = self._venue.clock.monotonic()
+        elif message.type is WSMsgType.PONG:
+            self._life.pong(message.data)
         elif message.type is WSMsgType.TEXT:
             self._reply(message.data)
 
@@ -255,14 +255,7 @@ class Connection:
                     await self._socket.send_str(self._wrap(stream, payload))
 
     async def _keep_alive(self) -> None:
-        config, clock = self._venue.config, self._venue.clock
-        opened = clock.monotonic()
-        while (age := clock.monotonic() - opened) < config.socket_seconds_max:
-            await clock.sleep(min(config.ping_seconds, config.socket_seconds_max - age))
-            if clock.monotonic() - self._last_pong > max(PONG_SECONDS_MAX, 2 * config.ping_seconds):
-                break
-            if not self._venue.faults.pings_stopped(self.traffic, clock.now_ms()):
-                await self._socket.ping(str(clock.now_ms()).encode())
+        await self._life.keep(lambda now_ms: self._venue.faults.pings_stopped(self.traffic, now_ms))
         self._end(1001, b"connection too old or without pong")
 
     def abort(self) -> None:

@@ -342,6 +342,24 @@ async def test_hints_and_unknown_events_are_only_counted(venue: FakeVenue, excha
     assert (counted.hints, counted.unknown, counted.notices, counted.failures) == (1, 1, 2, 0)
 
 
+async def test_what_the_venue_newly_sends_is_in_the_adapters_statistics(
+    venue: FakeVenue, exchange: BinanceExchange
+) -> None:
+    """A field of a private event and of a market frame, and an event of either kind."""
+    expected = {("OrderUpdate", "zz"), ("TOMORROW", ""), ("MarkPriceEvent", "zz"), ("tomorrow", "")}
+
+    def found() -> set[tuple[str, str]]:
+        return {(each.message, each.name) for each in exchange.statistics().census.findings}
+
+    exchange.market.subscribe(BTC)
+    listener = Listener()
+    async with running(exchange.run()), running(exchange.user_stream.run(listener)):
+        await until(lambda: listener.kinds() == "G" and bool(wishes(venue, "market")))
+        await venue.send("private", order("a", zz="?"), {"e": "TOMORROW", "E": 1})
+        await venue.send("market", mark("BTCUSDT", "7", zz="?"), {"e": "tomorrow"})
+        await until(lambda: listener.kinds() == "GO" and expected <= found())
+
+
 @pytest.mark.parametrize(
     "strange", [order("x", X="VANISHED"), order("x", native="XYZUSDT"), {"e": "ORDER_TRADE_UPDATE"}, "{"]
 )

@@ -61,7 +61,9 @@ class BinanceExchange:
         self._clock = clock
         self._rest = RestClient(config, clock, lease_left_ms, bans)
         self._symbols = SymbolDirectory(self._load_symbols, config.settle_asset, clock)
-        self._streams = MarketStreams(config, self._symbols, clock, random, self.now_ms, self._load_depth)
+        self._streams = MarketStreams(
+            config, self._symbols, clock, random, self.now_ms, self._load_depth, self._rest.census
+        )
         self.market = BinanceMarket(self._rest, self._symbols, self._streams)
         self.trading = BinanceTrading(self._rest, self._rest, self._symbols, self._rest.control)
         self.account = BinanceAccount(self._rest, self._symbols, config.settle_asset)

@@ -16,6 +16,7 @@ from random import Random
 from pms.exchange.binance.config import StreamTuning
 from pms.exchange.binance.sockets import Backoff, ConnectPacer
 from pms.exchange.binance.stream_connection import StreamConnection
+from pms.exchange.census import Census
 from pms.exchange.errors import ExchangeError, ExchangeUnavailable
 from pms.exchange.messages import AggTradeEvent, DepthEvent, MarketEvent
 from pms.model.clock import Clock
@@ -72,6 +73,7 @@ class MarketSocket:
         random: Random,
         tuning: StreamTuning,
         pacer: ConnectPacer,
+        census: Census,
     ) -> None:
         self.name = name
         self._url = f"{url}/stream"
@@ -81,6 +83,7 @@ class MarketSocket:
         self._random = random
         self._tuning = tuning
         self._pacer = pacer
+        self._census = census
         self._backoff = Backoff(tuning, random)
         self._wanted: dict[str, None] = {}
         self._wake = asyncio.Event()
@@ -167,7 +170,7 @@ class MarketSocket:
 
     async def _connected(self, on_event: Callable[[MarketEvent], None]) -> StreamConnection:
         await self._pacer.turn()
-        connection = StreamConnection(self.name, on_event, self._wake.set)
+        connection = StreamConnection(self.name, on_event, self._wake.set, self._census)
         await connection.open(self._url, self._tuning, self._clock.monotonic())
         self._counts.connects += 1
         return connection

@@ -8,6 +8,7 @@ import picows
 
 from pms.exchange.binance.config import StreamTuning
 from pms.exchange.binance.sockets import FrameListener, connect
+from pms.exchange.census import Census
 from pms.exchange.messages import (
     CommandReply,
     CommandRequest,
@@ -29,9 +30,14 @@ class StreamConnection:
     """Wishes become commands, replies become facts. Who calls `apply` keeps the venue's pace."""
 
     def __init__(
-        self, name: str, on_event: Callable[[MarketEvent], None], on_change: Callable[[], None]
+        self,
+        name: str,
+        on_event: Callable[[MarketEvent], None],
+        on_change: Callable[[], None],
+        census: Census,
     ) -> None:
         self._name = name
+        self._census = census
         self.on_event = on_event
         self._on_change = on_change
         self._transport: picows.WSTransport | None = None
@@ -112,9 +118,12 @@ class StreamConnection:
             combined = decode_market_frame(message)
         except msgspec.DecodeError:
             self.strange += 1
+            self._census.strange_frame(bytes(message))
             return
         if combined is not None:
             self.frames += 1
+            if self._census.wants(type(combined.data)):
+                self._census.look(type(combined.data), bytes(message))
             if combined.stream in self.active:
                 self._seen[combined.stream] = self.turn
             self.on_event(combined.data)
@@ -126,12 +135,14 @@ class StreamConnection:
             reply = decode_message(_reply_decoder, message)
         except msgspec.DecodeError:
             self.strange += 1
+            self._census.strange_frame(bytes(message))
             return
         if reply.error is not None:
             self.refused += 1
             log.error("market stream %s: a command was refused: %s", self._name, reply.error.msg)
         elif not isinstance(reply.id, int):
             self.strange += 1
+            self._census.strange_frame(bytes(message))
         else:
             confirmed = self._asked.pop(reply.id, ())
             self.confirmed.update(stream for stream in confirmed if stream in self.active)

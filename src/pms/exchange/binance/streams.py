@@ -14,6 +14,7 @@ from pms.exchange.binance.depth import DepthBooks, DepthStatistics, ReadSnapshot
 from pms.exchange.binance.supervisor import StreamSupervisor
 from pms.exchange.binance.symbols import SymbolDirectory
 from pms.exchange.binance.tick_guard import TickGuard, TickStatistics
+from pms.exchange.census import Census
 from pms.exchange.messages import AggTradeEvent, BookTickerEvent, DepthEvent, MarketEvent, MarkPriceEvent
 from pms.model.clock import Clock
 from pms.model.price import BookTicker, MarkPrice, OrderBook, PublicTrade
@@ -75,6 +76,7 @@ class MarketStreams:
         random: Random,
         venue_now_ms: Callable[[], int],
         read_snapshot: ReadSnapshot,
+        census: Census,
     ) -> None:
         tuning = config.streams
         self._symbols = symbols
@@ -89,6 +91,7 @@ class MarketStreams:
             clock,
             random,
             tuning,
+            census,
         )
         self._guard = TickGuard(tuning.late_ms_max)
         self._depth = DepthBooks(read_snapshot, clock, random, tuning)

@@ -14,6 +14,7 @@ from pms.exchange.binance.config import StreamTuning
 from pms.exchange.binance.market_socket import MarketSocket, SocketStatistics
 from pms.exchange.binance.sockets import ConnectPacer
 from pms.exchange.binance.stream_plan import Move, StreamPlan
+from pms.exchange.census import Census
 from pms.exchange.messages import MarketEvent
 from pms.model.clock import Clock
 
@@ -49,6 +50,7 @@ class SocketPool:
         random: Random,
         tuning: StreamTuning,
         pacer: ConnectPacer,
+        census: Census,
     ) -> None:
         self.name = name
         self._url = url
@@ -58,6 +60,7 @@ class SocketPool:
         self._random = random
         self._tuning = tuning
         self._pacer = pacer
+        self._census = census
         self._plan = StreamPlan(tuning.streams_per_socket_max, tuning.streams_max)
         self._sockets: dict[int, MarketSocket] = {}
         self._begun: set[int] = set()
@@ -118,6 +121,7 @@ class SocketPool:
                 self._random,
                 self._tuning,
                 self._pacer,
+                self._census,
             )
         return self._sockets[number]
 
@@ -191,9 +195,10 @@ class StreamSupervisor:
         clock: Clock,
         random: Random,
         tuning: StreamTuning,
+        census: Census,
     ) -> None:
         self.pacer = ConnectPacer(tuning, clock)
-        shared = (on_event, on_interrupted, clock, random, tuning, self.pacer)
+        shared = (on_event, on_interrupted, clock, random, tuning, self.pacer, census)
         self.public = SocketPool("public", public_url, *shared)
         self.market = SocketPool("market", market_url, *shared)
 

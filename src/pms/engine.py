@@ -230,7 +230,7 @@ class Engine:
     async def _start_tasks(self, stack: AsyncExitStack, parts: Parts) -> None:
         works = {
             "market streams": parts.exchange.run(),
-            "user stream": parts.exchange.user_stream.run(parts.wired.events.handle),
+            "user stream": parts.exchange.user_stream.run(parts.exchange.observed(parts.wired.events.handle)),
             "doubt resolver": parts.wired.resolver.run(),
             "publisher": parts.wired.publisher.run(),
             "liquidator": parts.wired.liquidator.run(),

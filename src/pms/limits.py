@@ -107,6 +107,23 @@ EXCHANGE_SPENDERS_MAX = 1_000
 """Sub-accounts whose use of the exchange's limits is counted apart. Overflow: counted together as
 `others`."""
 
+EXCHANGE_PENDING_MAX = 1_000
+"""Requests that wait for their reply on one trading socket. Overflow: further ones go by REST."""
+
+TRADING_STATUS_INTERVAL_MS = 60_000
+"""Time between two readings of the exchange's ratios on our trading behaviour. Overflow: not possible."""
+
+CONDUCT_WINDOW_MS = 600_000
+"""How far back the parts of sub-accounts in those ratios are counted. Overflow: older orders are
+forgotten."""
+
+CONDUCT_PAIRS_MAX = 5_000
+"""Pairs of symbol and sub-account whose parts are counted apart, in each half of the window.
+Overflow: counted together as `others`."""
+
+CONDUCT_ORDERS_MAX = 20_000
+"""Open orders whose end is still to be counted. Overflow: the oldest is not counted."""
+
 # --- Bus ---
 
 BUS_CALL_DEADLINE_MS = 250

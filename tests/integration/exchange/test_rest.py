@@ -44,7 +44,15 @@ from pms.model.order import (
 from pms.model.refusal import RefusalCode
 from pms.model.symbol import Symbol
 from pms.runtime import SystemClock
-from tests.integration.exchange.fake_venue import FakeVenue, Handler, answer, contract, running_venue
+from tests.integration.exchange.fake_venue import (
+    FakeVenue,
+    Handler,
+    answer,
+    contract,
+    running,
+    running_venue,
+    until,
+)
 
 BTC = Symbol("BTC/USDT:USDT")
 ORDER = ("POST", "/fapi/v1/order")
@@ -340,6 +348,29 @@ async def test_an_order_is_never_repeated_on_a_connection_that_was_closed(
     await exchange.account.server_time_ms()
     assert (await exchange.trading.cancel(BTC, ID)).verdict is CancelVerdict.UNKNOWN
     assert venue.count(*CANCEL) == 1
+
+
+async def test_the_offender_waits_when_the_exchange_is_about_to_lock_us(
+    venue: FakeVenue, exchange: BinanceExchange
+) -> None:
+    expired = PLACED | {"status": "EXPIRED", "clientOrderId": ID}
+    venue.script[ORDER] = always(expired)
+    assert isinstance(await exchange.trading.place(market_order()), Confirmed)
+    row = {"indicator": "IFER", "value": 0.97, "triggerValue": 0.99, "plannedRecoverTime": 0}
+    status = {"indicators": {"BTCUSDT": [row | {"isLocked": False}]}, "updateTime": 1}
+    venue.script["GET", "/fapi/v1/apiTradingStatus"] = always(status)
+    async with running(exchange._status.run()):
+        await until(lambda: exchange.statistics().conduct.readings)
+        held = await exchange.trading.place(market_order())
+        assert isinstance(held, NotSent)
+        assert "IFER" in held.reason
+        many = [market_order(), market_order(client_order_id=ClientOrderId("PMSbbbbbbbb_MK_1"))]
+        assert [type(each) for each in await exchange.trading.place_many(many)] == [NotSent, OutcomeUnknown]
+        assert isinstance(await exchange.trading.place(market_order(risk_reducing=True)), Confirmed)
+        venue.script[ORDER] = always({"code": -4400, "msg": "Quantitative Rules violated"}, 400)
+        asked = venue.count("GET", "/fapi/v1/apiTradingStatus")
+        assert isinstance(await exchange.trading.place(market_order(risk_reducing=True)), RefusedByExchange)
+        await until(lambda: venue.count("GET", "/fapi/v1/apiTradingStatus") > asked)
 
 
 @pytest.mark.parametrize(

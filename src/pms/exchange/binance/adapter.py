@@ -8,6 +8,7 @@ from random import Random
 
 from pms.exchange.binance.account import BinanceAccount
 from pms.exchange.binance.bans import BanStore
+from pms.exchange.binance.conduct import Conduct, ConductStatistics
 from pms.exchange.binance.config import BinanceConfig
 from pms.exchange.binance.market import BinanceMarket, load_depth, load_exchange_info
 from pms.exchange.binance.market_socket import SocketStatistics
@@ -16,10 +17,12 @@ from pms.exchange.binance.streams import MarketStreams, MarketStreamStatistics
 from pms.exchange.binance.supervisor import SupervisorStatistics
 from pms.exchange.binance.symbols import SymbolDirectory
 from pms.exchange.binance.trading import BinanceTrading
+from pms.exchange.binance.trading_status import TradingStatusPoller
 from pms.exchange.binance.user_stream import BinanceUserStream, UserStreamStatistics
 from pms.exchange.census import CensusStatistics
 from pms.exchange.errors import ExchangeError
 from pms.exchange.messages import Depth, ExchangeInfo
+from pms.exchange.port import OrderEvent, UserEvent, UserEventHandler
 from pms.model.clock import Clock
 from pms.model.symbol import Symbol
 
@@ -34,6 +37,7 @@ class ExchangeStatistics:
     """What the adapter did since start."""
 
     rest: RestStatistics
+    conduct: ConductStatistics
     supervisor: SupervisorStatistics
     market_sockets: tuple[SocketStatistics, ...]
     market_streams: MarketStreamStatistics
@@ -65,7 +69,11 @@ class BinanceExchange:
             config, self._symbols, clock, random, self.now_ms, self._load_depth, self._rest.census
         )
         self.market = BinanceMarket(self._rest, self._symbols, self._streams)
-        self.trading = BinanceTrading(self._rest, self._rest, self._symbols, self._rest.control)
+        self._conduct = Conduct()
+        self._status = TradingStatusPoller(self._rest, self._symbols, self._conduct, clock)
+        self.trading = BinanceTrading(
+            self._rest, self._rest, self._symbols, self._rest.control, self._conduct, self._status.soon
+        )
         self.account = BinanceAccount(self._rest, self._symbols, config.settle_asset)
         self.user_stream = BinanceUserStream(config, self._rest, self._symbols, clock, random)
 
@@ -96,10 +104,21 @@ class BinanceExchange:
             group.create_task(self._streams.run(), name="market streams")
             group.create_task(self._keep_clock(), name="exchange clock")
             group.create_task(self._keep_symbols(), name="exchange symbols")
+            group.create_task(self._status.run(), name="exchange trading status")
 
     async def close(self) -> None:
         """Close the connections. Idempotent; cancel the running tasks before."""
         await self._rest.close()
+
+    def observed(self, handler: UserEventHandler) -> UserEventHandler:
+        """Return the handler, with the ends of orders counted before it is called."""
+
+        async def counted(event: UserEvent) -> None:
+            if isinstance(event, OrderEvent):
+                self._conduct.contributions.ended(event.report, self.now_ms())
+            await handler(event)
+
+        return counted
 
     def now_ms(self) -> int:
         """Return the venue's time as estimated now, Unix ms, without asking."""
@@ -109,6 +128,7 @@ class BinanceExchange:
         """Return the counters of all parts as they are now."""
         return ExchangeStatistics(
             rest=self._rest.statistics(),
+            conduct=self._conduct.statistics(),
             supervisor=self._streams.supervisor.statistics(),
             market_sockets=self._streams.supervisor.sockets(),
             market_streams=self._streams.statistics(),

@@ -6,6 +6,7 @@ from typing import TypeVar
 import msgspec
 
 from pms.exchange.binance import parameters
+from pms.exchange.binance.conduct import Conduct
 from pms.exchange.binance.control import RequestControl
 from pms.exchange.binance.conversation import Answer, Parameters, Security, Sender, Silence, read
 from pms.exchange.binance.convert import report_of_answer
@@ -21,6 +22,7 @@ from pms.exchange.port import (
     CancelOutcome,
     CancelVerdict,
     Confirmed,
+    NotSent,
     OrderReport,
     OutcomeUnknown,
     PlaceOutcome,
@@ -35,6 +37,7 @@ ORDER_PATH = "/fapi/v1/order"
 BATCH_PATH = "/fapi/v1/batchOrders"
 NO_SUCH_ORDER = -2013
 INVALID_SYMBOL = -1121
+RULES_BROKEN = -4400
 
 BATCH_MAX = 5
 CANCELS_MAX = 10
@@ -63,12 +66,20 @@ class BinanceTrading:
     """
 
     def __init__(
-        self, sender: Sender, batches: Sender, symbols: SymbolDirectory, control: RequestControl
+        self,
+        sender: Sender,
+        batches: Sender,
+        symbols: SymbolDirectory,
+        control: RequestControl,
+        conduct: Conduct,
+        rules_broken: Callable[[], None] = lambda: None,
     ) -> None:
         self._sender = sender
         self._batches = batches
         self._symbols = symbols
         self._control = control
+        self._conduct = conduct
+        self._rules_broken = rules_broken
 
     # --- one order
 
@@ -77,8 +88,13 @@ class BinanceTrading:
         native = self._native(order.symbol)
         if native is None:
             return _unlisted(order.symbol)
+        held = self._held(order)
+        if held is not None:
+            return held
         fields = parameters.placement(order, native)
-        return place_outcome(await self._single(Request.PLACE, fields, order.client_order_id, lane_of(order)))
+        self._count(order)
+        reply = await self._single(Request.PLACE, fields, order.client_order_id, lane_of(order))
+        return self._placed(order, place_outcome(reply))
 
     async def amend(self, change: ApprovedAmendment) -> AmendOutcome:
         """Send one change once; "nothing to change" (-5027) is answered with the order as it is."""
@@ -95,7 +111,9 @@ class BinanceTrading:
         if native is None:
             return CancelOutcome(CancelVerdict.NOT_SENT, None, f"the exchange does not list {symbol}")
         fields = (("symbol", native), ("origClientOrderId", client_order_id))
-        return cancel_outcome(await self._single(Request.CANCEL, fields, client_order_id, Lane.RISK))
+        return self._cancelled(
+            cancel_outcome(await self._single(Request.CANCEL, fields, client_order_id, Lane.RISK))
+        )
 
     async def query(self, symbol: Symbol, client_order_id: ClientOrderId) -> OrderReport | Absent:
         """Return the order's state. ABSENT is not yet proof (decision 2). Raises ExchangeError."""
@@ -114,14 +132,18 @@ class BinanceTrading:
         """Place any number; one outcome for each, in order. Parts of one lane travel together, one after the
         other; a part of one element travels as a single order, which leaves less unknown."""
         outcomes: list[PlaceOutcome] = []
-        for part in _parts(orders, lambda one: (lane_of(one), self._native(one.symbol) is None), BATCH_MAX):
-            if len(part) == 1 or self._native(part[0].symbol) is None:
+        for part in _parts(orders, lambda one: (lane_of(one), self._alone(one)), BATCH_MAX):
+            if len(part) == 1 or self._alone(part[0]):
                 outcomes += [await self.place(one) for one in part]
                 continue
             fields = [parameters.placement(one, self._symbols.native(one.symbol)) for one in part]
             ids = [one.client_order_id for one in part]
+            for one in part:
+                self._count(one)
             replies = await self._batch(Request.PLACE, parameters.batch(fields), ids, lane_of(part[0]))
-            outcomes += [place_outcome(each) for each in replies]
+            outcomes += [
+                self._placed(one, place_outcome(reply)) for one, reply in zip(part, replies, strict=True)
+            ]
         return outcomes
 
     async def amend_many(self, changes: Sequence[ApprovedAmendment]) -> Sequence[AmendOutcome]:
@@ -152,11 +174,41 @@ class BinanceTrading:
                 else:
                     fields = parameters.cancels(ids, native)
                     replies = await self._batch(Request.CANCEL, fields, ids, Lane.RISK)
-                    results = [cancel_outcome(each) for each in replies]
+                    results = [self._cancelled(cancel_outcome(each)) for each in replies]
                 outcomes.update(zip(part, results, strict=True))
         return [outcomes[place] for place in range(len(orders))]
 
     # --- inside
+
+    def _alone(self, order: ApprovedOrder) -> bool:
+        """Tell an order that is not sent: unlisted, or held by the trading rules."""
+        return self._native(order.symbol) is None or self._held(order) is not None
+
+    def _held(self, order: ApprovedOrder) -> NotSent | None:
+        if order.risk_reducing:
+            return None
+        owner = owner_of(order.client_order_id)
+        pause = self._conduct.pause(order.symbol, owner, self._control.now_ms())
+        return None if pause is None else NotSent(pause.reason, pause.retry_after_ms)
+
+    def _count(self, order: ApprovedOrder) -> None:
+        owner = owner_of(order.client_order_id)
+        self._conduct.contributions.placed(order, owner, self._control.now_ms())
+
+    def _placed(self, order: ApprovedOrder, outcome: PlaceOutcome) -> PlaceOutcome:
+        now_ms, contributions = self._control.now_ms(), self._conduct.contributions
+        if isinstance(outcome, Confirmed):
+            contributions.ended(outcome.report, now_ms)
+        elif not isinstance(outcome, OutcomeUnknown):
+            contributions.withdrawn(order, owner_of(order.client_order_id), now_ms)
+        if isinstance(outcome, RefusedByExchange) and outcome.code == RULES_BROKEN:
+            self._rules_broken()
+        return outcome
+
+    def _cancelled(self, outcome: CancelOutcome) -> CancelOutcome:
+        if outcome.report is not None:
+            self._conduct.contributions.ended(outcome.report, self._control.now_ms())
+        return outcome
 
     def _native(self, symbol: Symbol) -> str | None:
         return self._symbols.map.native.get(symbol)

@@ -145,7 +145,7 @@ def _trader(core: Core, sender: OrderSender, resolver: DoubtResolver, flip_mode:
         core.exchange.account,
         core.net,
         admission,
-        OrderRunner(core.ledger, sender, core.tracker, ORDER_RESULT_DEADLINE_MS / 1000),
+        OrderRunner(core.ledger, sender, core.tracker, core.clock, ORDER_RESULT_DEADLINE_MS / 1000),
         core.tracker,
         resolver,
         core.queues,

@@ -12,7 +12,8 @@ from pms.engine import EMBEDDED_KEY, SIMULATOR_FILE, Engine, EngineOptions, Part
 from pms.execution.api import Executed, LimitRequest, MarketRequest, Resting
 from pms.ledger.api import Actor, NewAccount
 from pms.ledger.audit import AuditReport, ExchangeFigures, ExchangePosition, audit
-from pms.model.account import LiquidationMode, Position, PositionSide, RiskRules
+from pms.model.account import AccountStatus, LiquidationMode, Position, PositionSide, RiskRules
+from pms.model.clock import Clock
 from pms.model.ids import SubAccountId
 from pms.model.money import Money
 from pms.model.order import TimeInForce
@@ -119,11 +120,20 @@ class Laboratory:
         position = self.position(account, symbol)
         return Decimal(0) if position is None else position.signed_quantity
 
+    def status(self, account: str) -> AccountStatus | None:
+        found = self.parts.ledger.account(self.accounts[account])
+        return None if found is None else found.status
+
+    def in_doubt(self) -> int:
+        """Return how many orders the exchange has yet to explain."""
+        return self.parts.wired.resolver.statistics().in_doubt
+
     async def settled(self) -> None:
         """Wait until no order is in doubt and every identity is balanced at a fresh watermark."""
-        await until(self._balanced, "netting identity", seconds=10)
+        await until(self.balanced, "netting identity", seconds=10)
 
-    def _balanced(self) -> bool:
+    def balanced(self) -> bool:
+        """Tell whether every symbol's identity is balanced at its watermark."""
         for one in self.parts.trader.exposure():
             if one.exchange_net is None or one.virtual_net + one.house_net != one.exchange_net:
                 return False
@@ -131,13 +141,18 @@ class Laboratory:
 
 
 @asynccontextmanager
-async def laboratory(folder: Path, **overrides: object) -> AsyncIterator[Laboratory]:
-    """Run an engine on BTC at 60,000 and ETH at 3,000; the books are audited when the test is over."""
+async def laboratory(
+    folder: Path, clock: Clock | None = None, **overrides: object
+) -> AsyncIterator[Laboratory]:
+    """Run an engine on BTC at 60,000 and ETH at 3,000; the books are audited when the test is over.
+
+    Engine and exchange share `clock`, the machine's unless given.
+    """
     settings = load_settings({"data_dir": folder / "data", **overrides})
     engine = Engine(
         settings,
         EngineOptions(symbols=tuple(NATIVE.values())),
-        SystemClock(),
+        clock or SystemClock(),
         SystemIds(),
         lambda text: None,
     )

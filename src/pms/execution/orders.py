@@ -8,6 +8,7 @@ from pms.execution.api import Executed
 from pms.execution.sender import OrderSender
 from pms.execution.tracker import OrderProgress, OrderTracker
 from pms.ledger.api import Ledger
+from pms.model.clock import Clock
 from pms.model.ids import ClientOrderId
 from pms.model.order import JournalOrder, OrderState
 from pms.model.refusal import RefusalCode, Refused
@@ -20,11 +21,17 @@ class OrderRunner:
     """Sends admitted orders and follows them. Every wait has the deadline given at construction."""
 
     def __init__(
-        self, ledger: Ledger, sender: OrderSender, tracker: OrderTracker, deadline_seconds: float
+        self,
+        ledger: Ledger,
+        sender: OrderSender,
+        tracker: OrderTracker,
+        clock: Clock,
+        deadline_seconds: float,
     ) -> None:
         self._ledger = ledger
         self._sender = sender
         self._tracker = tracker
+        self._clock = clock
         self._deadline_seconds = deadline_seconds
 
     async def execute(self, admitted: Admitted) -> Executed | Refused:
@@ -39,7 +46,7 @@ class OrderRunner:
             refused = _refusal(await self._sender.send(admitted.intent, admitted.order))
             if refused is not None:
                 return refused
-            if not await _set_within(progress.finished, self._deadline_seconds):
+            if not await self._ended(progress):
                 return _unknown(client_id)
             return self._executed(progress)
         finally:
@@ -54,9 +61,7 @@ class OrderRunner:
             refused = _refusal(outcome)
             if refused is not None:
                 return refused
-            if isinstance(outcome, OutcomeUnknown) and not await _set_within(
-                progress.finished, self._deadline_seconds
-            ):
+            if isinstance(outcome, OutcomeUnknown) and not await self._ended(progress):
                 return _unknown(client_id)
             row = self._ledger.order(client_id) or progress.order
             if row is None or row.state in _IN_DOUBT:
@@ -67,7 +72,22 @@ class OrderRunner:
 
     async def finish(self, client_id: ClientOrderId, progress: OrderProgress) -> bool:
         """Wait for the end of an order that is followed already; False when the deadline passes first."""
-        return await _set_within(progress.finished, self._deadline_seconds)
+        return await self._ended(progress)
+
+    # By the injected clock, as every deadline of a decision is (decision 24).
+    async def _ended(self, progress: OrderProgress) -> bool:
+        if progress.finished.is_set():
+            return True
+        waits = [
+            asyncio.create_task(progress.finished.wait(), name="order end"),
+            asyncio.create_task(self._clock.sleep(self._deadline_seconds), name="order deadline"),
+        ]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        return progress.finished.is_set()
 
     def _executed(self, progress: OrderProgress) -> Executed | Refused:
         order = progress.order
@@ -122,12 +142,3 @@ def _unknown(client_id: ClientOrderId) -> Refused:
         f"The outcome of order {client_id} is not known yet; it is being settled. Do not repeat it.",
         client_order_id=client_id,
     )
-
-
-async def _set_within(event: asyncio.Event, seconds: float) -> bool:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return False
-    return True

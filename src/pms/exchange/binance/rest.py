@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -31,6 +32,7 @@ log = logging.getLogger("pms.exchange.binance")
 
 EPOCH_HEADER = "X-PMS-Sim-Epoch"
 BODY_TEXT_MAX = 200
+_PAGE_TITLE = re.compile(r"<title>\s*([^<]{1,80}?)\s*</title>", re.IGNORECASE)
 _FORM = "application/x-www-form-urlencoded"
 
 _REPORTS = {
@@ -274,5 +276,7 @@ def _error_of(status: int, body: bytes) -> tuple[int | None, str]:
     try:
         error = decode_message(_error_decoder, body)
     except msgspec.DecodeError:
-        return None, body[:BODY_TEXT_MAX].decode("utf-8", "replace")
+        text = body[:BODY_TEXT_MAX].decode("utf-8", "replace")
+        title = _PAGE_TITLE.search(text)
+        return None, f"a page titled '{title.group(1)}'" if title else " ".join(text.split())
     return error.code, error.msg

@@ -10,6 +10,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from pms import __version__
+from pms.commands import simulate_options as of_simulate
 from pms.model.errors import PmsError
 
 T = TypeVar("T")
@@ -105,23 +106,58 @@ def up(
     _guarded(lambda: run.up(overrides, run.UpOptions(demo, seconds, recording, speed), say))
 
 
-@app.command()
+@app.command(epilog=of_simulate.EPILOG)
 def simulate(
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port; 0 takes a free one.")] = 3910,
-    data_path: Annotated[
-        Path | None, typer.Option("--data-path", help="The exchange's file; without it nothing is kept.")
-    ] = None,
-    recording: Annotated[str, typer.Option(help="calm, funding, crash, demo, or a file.")] = "demo",
+    host: of_simulate.Host = "127.0.0.1",
+    port: of_simulate.Port = 3910,
+    stream_routing: of_simulate.StreamRouting = "routed",
+    admin_token: of_simulate.AdminToken = "",
+    data_path: of_simulate.DataPath = None,
+    api_key: of_simulate.ApiKey = "demo",
+    api_secret: of_simulate.ApiSecret = "demo",  # noqa: S107 the simulator's, for demos
+    wallet: of_simulate.Wallet = "1000000",
+    account: of_simulate.Accounts = None,
+    key: of_simulate.Keys = None,
+    recording: of_simulate.Recording = "demo",
+    symbols: of_simulate.Symbols = "",
     speed: Speed = 1.0,
-    api_key: Annotated[str, typer.Option(help="Key of the account.", envvar="BINANCE_API_KEY")] = "demo",
-    api_secret: Annotated[str, typer.Option(help="Its secret.", envvar="BINANCE_API_SECRET")] = "demo",  # noqa: S107 the simulator's,
-    wallet: Annotated[str, typer.Option(help="Its opening wallet, USDT.")] = "1000000",
+    leverage: of_simulate.Leverage = 20,
+    maker_fee: of_simulate.MakerFee = "0.0002",
+    taker_fee: of_simulate.TakerFee = "0.0005",
+    limits: of_simulate.Limits = "venue",
+    old_order_fields: of_simulate.OldOrderFields = False,
+    faults: of_simulate.Faults = "",
+    seed: of_simulate.Seed = None,
 ) -> None:
-    """Run only the exchange simulator, for any Binance client."""
+    """Run only the exchange simulator: a Binance USDⓈ-M futures exchange for any client, on one port.
+
+    REST at http://HOST:PORT, streams at ws://HOST:PORT/public, /market and /private, the WebSocket API at
+    ws://HOST:PORT/ws-fapi/v1. Point a client's base addresses there and use the keys given here.
+    """
     from pms.commands import simulate as command
 
-    options = command.SimulateOptions(host, port, data_path, recording, speed, api_key, api_secret, wallet)
+    options = command.SimulateOptions(
+        host=host,
+        port=port,
+        stream_routing=stream_routing,
+        admin_token=admin_token,
+        data_path=data_path,
+        api_key=api_key,
+        api_secret=api_secret,
+        wallet=wallet,
+        accounts=account or (),
+        keys=key or (),
+        recording=recording,
+        symbols=symbols,
+        speed=speed,
+        leverage=leverage,
+        maker_fee=maker_fee,
+        taker_fee=taker_fee,
+        limits=limits,
+        old_order_fields=old_order_fields,
+        faults=faults,
+        seed=seed,
+    )
     _guarded(lambda: command.simulate(options, say))
 
 

@@ -1,44 +1,151 @@
 """`pms simulate`: only the exchange simulator."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
 from pms.commands import inputs
 from pms.settings import SettingsError
-from pms.simulator.config import SimulatorConfig
+from pms.simulator.config import Fees, Limits, SimulatorConfig
+from pms.simulator.errors import SimulatorError
 from pms.simulator.recordings_index import files_of
+from pms.simulator.rules import number
 from pms.simulator.run import main_async
+from pms.simulator.scenario import Scenario, load
+
+UNLIMITED = Limits(
+    request_weight_1m=10**9,
+    funding_5m=10**9,
+    statistics_5m=10**9,
+    orders_10s=10**9,
+    orders_1m=10**9,
+    socket_messages_1s=10**6,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class SimulateOptions:
-    """The command's options; `recording` is a built-in name or a file."""
+    """The command's options as they were typed; `recording` is a built-in name or a file."""
 
     host: str
     port: int
+    stream_routing: str
+    admin_token: str
     data_path: Path | None
-    recording: str
-    speed: float
     api_key: str
     api_secret: str
     wallet: str
+    accounts: Sequence[str]
+    keys: Sequence[str]
+    recording: str
+    symbols: str
+    speed: float
+    leverage: int
+    maker_fee: str
+    taker_fee: str
+    limits: str
+    old_order_fields: bool
+    faults: str
+    seed: int | None
 
 
 async def simulate(options: SimulateOptions, say: Callable[[str], None]) -> int:
     """Serve until a signal. Raises SettingsError and SimulatorError."""
-    wallet = inputs.wallet(options.wallet)
-    for name, value in (("--api-key", options.api_key), ("--api-secret", options.api_secret)):
-        if not value.strip() or not value.isascii() or not value.isprintable():
-            raise SettingsError(f"{name}: must be printable ASCII and not empty")
-    config = SimulatorConfig(
-        data_path=options.data_path,
-        recordings=files_of(options.recording),
-        speed=options.speed,
-        host=options.host,
-        port=options.port,
-        accounts=((options.api_key, options.api_secret, wallet),),
-    )
-    say(f"API key    {options.api_key}")
+    config = config_of(options)
+    for key, _, wallet in config.accounts:
+        say(f"API key    {key} ({wallet:f} USDT)")
     await main_async(config, say)
     return 0
+
+
+def config_of(options: SimulateOptions) -> SimulatorConfig:
+    """Return the simulator's configuration. Raises SettingsError and SimulatorError with one line."""
+    return SimulatorConfig(
+        host=options.host,
+        port=options.port,
+        stream_routing=_one_of("--stream-routing", options.stream_routing, ("routed", "legacy")),
+        admin_token=options.admin_token,
+        data_path=options.data_path,
+        accounts=_accounts(options),
+        further_keys=tuple(_further_key(text) for text in options.keys),
+        recordings=() if options.symbols else files_of(options.recording),
+        symbols=tuple(symbol.strip() for symbol in options.symbols.split(",") if symbol.strip()),
+        speed=options.speed,
+        default_leverage=options.leverage,
+        fees=Fees(_fee("--maker-fee", options.maker_fee), _fee("--taker-fee", options.taker_fee)),
+        limits=UNLIMITED if _one_of("--limits", options.limits, ("venue", "none")) == "none" else Limits(),
+        order_fields_before_2026_06=options.old_order_fields,
+        scenario=_scenario(options),
+    )
+
+
+def _accounts(options: SimulateOptions) -> tuple[tuple[str, str, Decimal], ...]:
+    first = (
+        _key("--api-key", options.api_key),
+        _secret("--api-secret", options.api_secret),
+        inputs.wallet(options.wallet),
+    )
+    found = [first]
+    for text in options.accounts:
+        key, secret, wallet = _parts("--account", text, "KEY,SECRET,WALLET")
+        found.append((_key("--account", key), _secret("--account", secret), inputs.wallet(wallet)))
+    names = [key for key, _, _ in found]
+    twice = next((key for key in names if names.count(key) > 1), None)
+    if twice is not None:
+        raise SettingsError(f"--account: the key {twice} is given twice")
+    return tuple(found)
+
+
+def _further_key(text: str) -> tuple[str, str, str]:
+    account, key, secret = _parts("--key", text, "ACCOUNT,KEY,SECRET")
+    return account, _key("--key", key), _secret("--key", secret)
+
+
+def _parts(option: str, text: str, form: str) -> tuple[str, str, str]:
+    parts = text.split(",")
+    if len(parts) != 3:
+        raise SettingsError(f"{option}: must be {form}, was {text!r}")
+    return parts[0], parts[1], parts[2]
+
+
+def _key(option: str, text: str) -> str:
+    if not text.strip() or not text.isascii() or not text.isprintable():
+        raise SettingsError(f"{option}: a key must be printable ASCII and not empty")
+    return text
+
+
+def _secret(option: str, text: str) -> str:
+    """Return a secret as it is, or the contents of the PEM file behind `@`."""
+    if not text.startswith("@"):
+        if not text.strip() or not text.isascii() or not text.isprintable():
+            raise SettingsError(f"{option}: a secret must be printable ASCII and not empty")
+        return text
+    try:
+        return Path(text[1:]).read_text("ascii")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise SettingsError(f"{option}: the key file {text[1:]} cannot be read ({reason})") from error
+
+
+def _fee(option: str, text: str) -> Decimal:
+    value = number(text)
+    if value is None or not abs(value) < 1:
+        raise SettingsError(f"{option}: must be a fraction such as 0.0005, was {text!r}")
+    return value
+
+
+def _one_of(option: str, text: str, allowed: tuple[str, ...]) -> str:
+    if text not in allowed:
+        raise SettingsError(f"{option}: must be {' or '.join(allowed)}, was {text!r}")
+    return text
+
+
+def _scenario(options: SimulateOptions) -> Scenario:
+    try:
+        scenario = load(options.faults) if options.faults else Scenario()
+    except SimulatorError as error:
+        raise SettingsError(f"--faults: {error}") from error
+    if options.seed is None:
+        return scenario
+    return Scenario(seed=options.seed, about=scenario.about, fault=scenario.fault)

@@ -23,8 +23,13 @@ async def main_async(config: SimulatorConfig, echo: Callable[[str], None]) -> No
     try:
         await simulator.start()
         echo(f"REST       {simulator.url}")
-        echo(f"WebSocket  {simulator.ws_url}/public|market|private")
+        legacy = ", and every class unrouted" if config.stream_routing == "legacy" else ""
+        echo(f"Streams    {simulator.ws_url}/public|market|private{legacy}")
+        echo(f"WebSocket  {simulator.ws_url}/ws-fapi/v1 (trading API)")
         echo(f"Data file  {config.data_path or 'none (memory only)'}")
+        if config.scenario.fault:
+            scenario = config.scenario
+            echo(f"Faults     {len(scenario.fault)}, seed {scenario.seed}. {scenario.about}")
         if not config.admin_token:
             echo(f"Admin token for /sim/*  {simulator.admin_token}")
         failed = asyncio.create_task(simulator.wait_failed())

@@ -198,6 +198,8 @@ def test_a_mistyped_folder_is_named_and_not_made(command: tuple[str, ...], tmp_p
 
 def test_a_port_beyond_the_range_is_refused_by_the_simulator() -> None:
     assert pms("simulate", "--port", "70000").exit_code == EXIT_USAGE
+    assert pms("simulate", "--port", "0", "--symbols", "NOPE").exit_code == EXIT_RESOURCE
+    assert pms("simulate", "--port", "0", "--key", "nobody,k,s").exit_code == EXIT_RESOURCE
 
 
 @pytest.mark.parametrize(
@@ -244,6 +246,16 @@ def test_the_doctor_tells_what_is_wrong(tmp_path: Path) -> None:
         ("simulate", "--wallet", "-1", "--port", "0"),
         ("simulate", "--api-key", "", "--port", "0"),
         ("simulate", "--api-secret", "\n", "--port", "0"),
+        ("simulate", "--api-secret", "@missing.pem", "--port", "0"),
+        ("simulate", "--account", "key,secret", "--port", "0"),
+        ("simulate", "--account", "key,secret,-1", "--port", "0"),
+        ("simulate", "--account", "demo,secret,1", "--port", "0"),
+        ("simulate", "--key", "demo,second", "--port", "0"),
+        ("simulate", "--stream-routing", "new", "--port", "0"),
+        ("simulate", "--limits", "some", "--port", "0"),
+        ("simulate", "--maker-fee", "1e-4", "--port", "0"),
+        ("simulate", "--faults", "earthquake", "--port", "0"),
+        ("simulate", "--faults", "missing.toml", "--port", "0"),
         ("account", "create", "x", "--balance", "1e9999999"),
     ],
 )

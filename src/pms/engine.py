@@ -17,7 +17,6 @@ from pms.data_folder import DataFolder
 from pms.exchange.binance.adapter import BinanceExchange
 from pms.exchange.binance.bans import FileBans
 from pms.exchange.binance.config import BinanceConfig, Secret
-from pms.exchange.errors import AccountGuardError, ExchangeError
 from pms.execution.service import Trader
 from pms.lease import LeaseKeeper
 from pms.ledger.ledger import LedgerService, open_ledger
@@ -41,7 +40,6 @@ Say = Callable[[str], None]
 
 LEASE_WAIT_SECONDS = 30.0
 READY_SECONDS_MAX = 60.0
-GUARD_SECONDS = 60.0
 SIMULATED_WALLET = Decimal(1_000_000)
 EMBEDDED_KEY = "pms-embedded-simulator"
 SIMULATOR_FILE = "simulator.db"
@@ -210,9 +208,9 @@ class Engine:
         stack.push_async_callback(exchange.close)
         self._say(f"connecting to the exchange ({settings.exchange})")
         await exchange.start()
-        await check_account_mode(exchange)
-        core = build_core(ledger, exchange, state, settings, clock)
-        return Parts(wire(core, settings), state, lease, simulator)
+        wired = wire(build_core(ledger, exchange, state, settings, clock), settings)
+        await wired.guard.require()
+        return Parts(wired, state, lease, simulator)
 
     async def _shared_state(self, stack: AsyncExitStack) -> SharedState:
         address = self._settings.redis_address()
@@ -236,7 +234,7 @@ class Engine:
             "liquidator": parts.wired.liquidator.run(),
             "bus projection": parts.core.projection.run(),
             "engine lease": parts.lease.run(),
-            "account guard": self._guard(parts),
+            "account guard": parts.wired.guard.run(),
         }
         if parts.simulator is not None:
             works["simulated exchange"] = parts.simulator.wait_failed()
@@ -286,33 +284,6 @@ class Engine:
             ready.cancel()
             failed.cancel()
         parts.core.switches.ready = True
-
-    async def _guard(self, parts: Parts) -> None:
-        """Re-check the real account's mode every minute; a wrong mode stops new exposure (decision 15)."""
-        while True:
-            await self._clock.sleep(GUARD_SECONDS)
-            try:
-                await check_account_mode(parts.exchange)
-            except AccountGuardError as error:
-                parts.core.switches.halted = True
-                log.error("account_guard", error=str(error))
-            except ExchangeError as error:
-                log.warning("account_guard_unknown", error=str(error))
-            else:
-                parts.core.switches.halted = False
-
-
-async def check_account_mode(exchange: BinanceExchange) -> None:
-    """Refuse an account that is not one-way and single-asset (decision 15). Raises AccountGuardError."""
-    mode = await exchange.account.mode()
-    if not mode.one_way:
-        raise AccountGuardError("the exchange account is in hedge mode; switch it to one-way mode first")
-    if not mode.single_asset:
-        raise AccountGuardError(
-            "the exchange account is in multi-asset mode; switch it to single-asset first"
-        )
-    if not mode.can_trade:
-        raise AccountGuardError("the exchange account may not trade; check the key's permissions")
 
 
 def exchange_config(settings: Settings) -> BinanceConfig:

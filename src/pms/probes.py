@@ -48,4 +48,5 @@ class EngineProbes:
             user_stream_last_event_ms=events.last_event_ms or None,
             market_symbols=prices.symbols,
             oldest_tick_age_ms=prices.oldest_ms if prices.symbols else None,
+            halted_because=parts.wired.guard.statistics().verdict.halted_because or None,
         )

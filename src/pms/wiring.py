@@ -24,9 +24,11 @@ from pms.execution.views import Views
 from pms.ledger.ledger import LedgerService
 from pms.limits import ORDER_RESULT_DEADLINE_MS, QUEUED_COMMANDS_PER_ACCOUNT_MAX
 from pms.model.clock import Clock
+from pms.model.symbol import Symbol
 from pms.risk.book import RiskBook
 from pms.risk.gate import FlipMode
 from pms.settings import Settings
+from pms.sync.account_guard import AccountGuard
 from pms.sync.recovery import GapFiller
 from pms.sync.user_events import FillBooker, UserEventProcessor
 
@@ -62,6 +64,7 @@ class Wired:
     liquidator: Liquidator
     publisher: Publisher
     events: UserEventProcessor
+    guard: AccountGuard
 
 
 def build_core(
@@ -118,13 +121,21 @@ def wire(core: Core, settings: Settings) -> Wired:
         core.clock,
     )
     publisher = _publisher(core, liquidator)
-    events = UserEventProcessor(ledger, booker, resolver, core.net, gap_filler, publisher.on_position_report)
+    guard = AccountGuard(exchange.account, core.switches, lambda: used_symbols(core))
+    events = UserEventProcessor(
+        ledger, booker, resolver, core.net, gap_filler, publisher.on_position_report, guard.recheck
+    )
     ledger.on_commit(publisher.on_commit)
     exchange.market.on_mark(publisher.take_mark)
     exchange.market.on_book(publisher.take_book)
-    for symbol in dict.fromkeys((*ledger.fill_symbols(), *core.holdings.symbols())):
+    for symbol in used_symbols(core):
         exchange.market.subscribe(symbol)
-    return Wired(core, resolver, gap_filler, sender, trader, liquidator, publisher, events)
+    return Wired(core, resolver, gap_filler, sender, trader, liquidator, publisher, events, guard)
+
+
+def used_symbols(core: Core) -> tuple[Symbol, ...]:
+    """Return the symbols that were ever traded here or are held."""
+    return tuple(dict.fromkeys((*core.ledger.fill_symbols(), *core.holdings.symbols())))
 
 
 def _trader(core: Core, sender: OrderSender, resolver: DoubtResolver, flip_mode: FlipMode) -> Trader:

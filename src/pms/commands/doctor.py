@@ -11,13 +11,14 @@ from random import SystemRandom
 from pms.bus.port import BusMode
 from pms.bus.redis import RedisState
 from pms.data_folder import DataFolder
-from pms.engine import check_account_mode, database_url, exchange_config
+from pms.engine import database_url, exchange_config
 from pms.exchange.binance.adapter import BinanceExchange
 from pms.ledger.inspect import inspect_database
 from pms.model.errors import PmsError
 from pms.runtime import SystemClock, SystemIds
 from pms.settings import SIMULATOR, Settings, load_settings
 from pms.simulator.recordings_index import reference_info
+from pms.sync.account_guard import require_mode
 
 FREE_BYTES_MIN = 200 * 1024 * 1024
 
@@ -99,7 +100,7 @@ async def _exchange(settings: Settings) -> str:
     exchange = BinanceExchange(exchange_config(settings), SystemClock(), SystemRandom())
     try:
         await exchange.start()
-        await check_account_mode(exchange)
+        await require_mode(exchange.account)
         wallet = await exchange.account.wallet()
         symbols = len(exchange.market.rules())
         purse = f"{wallet.wallet_balance} {wallet.asset}"

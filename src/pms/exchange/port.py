@@ -4,7 +4,7 @@ One adapter stands behind it (`pms.exchange.binance`). Prices come through `Mark
 `Trading`, the real account through `AccountView`, private events through `UserStream`.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
@@ -137,6 +137,14 @@ class AccountMode:
 
 
 @dataclass(frozen=True, slots=True)
+class SymbolSettings:
+    """The real account's settings on one symbol, which PMS never changes."""
+
+    cross_margin: bool
+    leverage: int
+
+
+@dataclass(frozen=True, slots=True)
 class LeverageBracket:
     """One maintenance bracket; rates are fractions, notionals and `cumulative` in quote asset."""
 
@@ -177,7 +185,20 @@ class StreamGap:
     until_ms: int
 
 
-UserEvent = OrderEvent | AccountEvent | StreamGap
+@dataclass(frozen=True, slots=True)
+class AccountConfigEvent:
+    """Somebody changed the real account's settings; read them again (decision 15).
+
+    `symbol` and `leverage` when it was the leverage of a symbol, else both None.
+    """
+
+    symbol: Symbol | None
+    leverage: int | None
+    event_time_ms: int
+    transaction_time_ms: int
+
+
+UserEvent = OrderEvent | AccountEvent | AccountConfigEvent | StreamGap
 
 UserEventHandler = Callable[[UserEvent], Awaitable[None]]
 """Called in order, one at a time; a StreamGap is handled completely before later live events are released."""
@@ -287,6 +308,10 @@ class AccountView(Protocol):
 
     async def leverage(self, symbol: Symbol) -> int:
         """Return the real leverage of the symbol, which PMS never changes."""
+        ...
+
+    async def symbol_settings(self) -> Mapping[Symbol, SymbolSettings]:
+        """Return margin mode and leverage of every symbol."""
         ...
 
     async def open_orders(self) -> Sequence[OrderReport]: ...

@@ -38,10 +38,12 @@ class Admitted:
 
 @dataclass(slots=True)
 class TradingSwitches:
-    """What stops new exposure. `liquidating` holds the accounts under liquidation."""
+    """What stops new exposure: `halted` everywhere, `isolated` on symbols that the real account does not hold
+    on cross margin (decision 15). `liquidating` holds the accounts under liquidation."""
 
     ready: bool = False
     halted: bool = False
+    isolated: frozenset[Symbol] = frozenset()
     liquidating: set[SubAccountId] = field(default_factory=set)
 
 
@@ -243,7 +245,7 @@ class Admission:
             orders=self._open_orders(account_id),
             closing_taken=self._closing_taken(account_id, request),
             liquidating=account_id in self._switches.liquidating,
-            halted=self._switches.halted,
+            halted=self._switches.halted or request.symbol in self._switches.isolated,
             ready=self._switches.ready,
             open_orders=self._live.resting_count(request.symbol),
             open_orders_limit=_open_orders_limit(symbol_rules, request),

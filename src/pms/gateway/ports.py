@@ -94,6 +94,7 @@ class EngineHealth:
     user_stream_last_event_ms: int | None = None
     market_symbols: int = 0
     oldest_tick_age_ms: int | None = None
+    halted_because: str | None = None
 
 
 class HealthProbes(Protocol):

@@ -20,7 +20,12 @@ async def _body(gateway: Gateway) -> wire.HealthBody:
         database=database,
         position_book_accounts=len(gateway.deps.ledger.accounts()),
         timestamp=gateway.deps.clock.now_ms(),
-        engine=wire.EngineBody(ready=engine.ready, owner=engine.owner, lease_age_ms=engine.lease_age_ms),
+        engine=wire.EngineBody(
+            ready=engine.ready,
+            owner=engine.owner,
+            lease_age_ms=engine.lease_age_ms,
+            halted_because=engine.halted_because,
+        ),
         user_stream=wire.UserStreamBody(
             connected=engine.user_stream_connected, last_event_ts=engine.user_stream_last_event_ms
         ),

@@ -421,6 +421,7 @@ class EngineBody(Wire):
     ready: bool
     owner: str | None
     lease_age_ms: int | None
+    halted_because: str | None
 
 
 class UserStreamBody(Wire):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import structlog
 
 from pms.exchange.errors import ExchangeError
-from pms.exchange.port import AccountEvent, OrderEvent, StreamGap, UserEvent
+from pms.exchange.port import AccountConfigEvent, AccountEvent, OrderEvent, StreamGap, UserEvent
 from pms.execution.exchange_net import ExchangeNet
 from pms.execution.fees import fee_in_settle_asset
 from pms.execution.resolver import DoubtResolver
@@ -74,6 +74,7 @@ class UserEventProcessor:
         exchange_net: ExchangeNet,
         gap_filler: GapFiller,
         on_position_report: Callable[[Symbol], None],
+        on_config_change: Callable[[], None],
     ) -> None:
         self._ledger = ledger
         self._booker = booker
@@ -81,6 +82,7 @@ class UserEventProcessor:
         self._net = exchange_net
         self._gap_filler = gap_filler
         self._on_position_report = on_position_report
+        self._on_config_change = on_config_change
         self._order_events = self._account_events = self._gaps = self._last_event_ms = 0
 
     async def handle(self, event: UserEvent) -> None:
@@ -114,6 +116,9 @@ class UserEventProcessor:
                 for position in event.positions:
                     self._net.report(position)
                     self._on_position_report(position.symbol)
+            case AccountConfigEvent():
+                self._last_event_ms = event.event_time_ms
+                self._on_config_change()
             case StreamGap():
                 self._gaps += 1
                 await self._gap_filler.fill(event)

@@ -46,6 +46,10 @@ def contract(native: str) -> dict[str, object]:
     }
 
 
+def _wrapped(payload: object) -> object:
+    return payload if isinstance(payload, str) else {"stream": "x", "data": payload}
+
+
 class FakeVenue:
     """`script[(method, path)]` answers next; otherwise the defaults do. All that arrived is kept."""
 
@@ -141,11 +145,15 @@ class FakeVenue:
 
     async def send(self, kind: str, *payloads: object) -> None:
         """Send payloads on the newest socket of a kind, wrapped for the market classes."""
-        socket = self.sockets[kind][-1]
+        wrapped = payloads if kind == "private" else [_wrapped(payload) for payload in payloads]
+        await self.send_on(self.sockets[kind][-1], *wrapped)
+
+    async def send_on(self, socket: web.WebSocketResponse, *payloads: object) -> None:
+        """Send payloads as they are on one socket; one that closes meanwhile gets no more."""
         for payload in payloads:
-            wrapped = payload if kind == "private" else {"stream": "x", "data": payload}
-            text = payload if isinstance(payload, str) else msgspec.json.encode(wrapped).decode()
-            await socket.send_str(text)
+            text = payload if isinstance(payload, str) else msgspec.json.encode(payload).decode()
+            with suppress(ConnectionError):
+                await socket.send_str(text)
 
     async def cut(self, kind: str) -> None:
         """Cut the newest socket without a closing handshake."""

@@ -242,9 +242,10 @@ async def test_a_lost_socket_comes_back_with_a_gap(simulator: Simulator, exchang
     events = Events()
     async with running(exchange.user_stream.run(events)):
         await until(events.gaps)
-        transport = exchange.user_stream._transport
-        assert transport is not None
-        transport.underlying_transport.abort()
+        link = exchange.user_stream._link
+        assert link is not None
+        assert link.transport is not None
+        link.transport.underlying_transport.abort()
         await until(lambda: len(events.gaps()) == 2)
         await exchange.trading.place(order(6))
         await until(lambda: [event for event in events.orders() if event.fill])
@@ -284,3 +285,28 @@ async def test_a_stopped_simulator_means_not_sent(simulator: Simulator, exchange
     await simulator.stop()
     assert isinstance(await exchange.trading.place(order(7)), NotSent | OutcomeUnknown)
     assert isinstance(await exchange.trading.place(order(8)), NotSent), "no connection is left to write to"
+
+
+async def test_a_stream_that_stays_open_and_silent(simulator: Simulator) -> None:
+    """Named situation: the socket is open and answers pings, yet brings nothing; an order shows it."""
+    config = config_of(simulator)
+    tuning = replace(config.streams, stale_seconds=0.2, watch_seconds=0.05)
+    exchange = BinanceExchange(replace(config, streams=tuning), SystemClock(), Random(1))
+    await exchange.start()
+    events = Events()
+    async with running(exchange.user_stream.run(events)):
+        await until(events.gaps)
+        await exchange.trading.place(order(8))
+        await until(lambda: [event for event in events.orders() if event.fill])
+        # The venue forgets the key without a word; the connection stays.
+        engine = simulator.venue.engine
+        engine.set_listen_key(engine.account_by_key[KEY], "", 0)
+        outcome = await exchange.trading.place(order(9))
+        assert isinstance(outcome, Confirmed)
+        await until(lambda: len(events.gaps()) == 2)
+        assert exchange.statistics().user_stream.silences == 1
+        # What the silence hid is read by request, what comes now is told again.
+        assert len(await exchange.account.order_fills(BTC, outcome.report.order_id)) == 1
+        await exchange.trading.place(order(10))
+        await until(lambda: len([event for event in events.orders() if event.fill]) == 2)
+    await exchange.close()

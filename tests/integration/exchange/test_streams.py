@@ -11,7 +11,7 @@ from msgspec import json
 from pms.exchange.binance import BinanceExchange
 from pms.exchange.errors import ExchangeUnavailable, UnreadablePayload
 from pms.exchange.messages import decode_market_event
-from pms.exchange.port import AccountEvent, OrderEvent, StreamGap, UserEvent
+from pms.exchange.port import AccountConfigEvent, AccountEvent, OrderEvent, StreamGap, UserEvent
 from pms.model.price import BookTicker, MarkPrice
 from pms.model.symbol import Symbol
 from pms.runtime import SystemClock
@@ -221,6 +221,7 @@ class Listener:
 
     def kinds(self) -> str:
         letters: dict[type[UserEvent], str] = {StreamGap: "G", OrderEvent: "O", AccountEvent: "A"}
+        letters[AccountConfigEvent] = "C"
         return "".join(letters[type(event)] for event in self.events)
 
     def orders(self) -> list[str]:
@@ -337,7 +338,10 @@ async def test_hints_and_unknown_events_are_only_counted(venue: FakeVenue, excha
     async with running(exchange.user_stream.run(listener)):
         await until(lambda: listener.kinds() == "G")
         await venue.send("private", lite, {"e": "TOMORROW", "E": 1, "T": 1}, call, config, order("a"))
-        await until(lambda: listener.kinds() == "GO")
+        await until(lambda: listener.kinds() == "GCO")
+    changed = listener.events[1]
+    assert isinstance(changed, AccountConfigEvent)
+    assert (changed.symbol, changed.leverage) == (BTC, 5)
     counted = exchange.statistics().user_stream
     assert (counted.hints, counted.unknown, counted.notices, counted.failures) == (1, 1, 2, 0)
 
@@ -361,7 +365,7 @@ async def test_what_the_venue_newly_sends_is_in_the_adapters_statistics(
 
 
 @pytest.mark.parametrize(
-    "strange", [order("x", X="VANISHED"), order("x", native="XYZUSDT"), {"e": "ORDER_TRADE_UPDATE"}, "{"]
+    "strange", [order("x", S="HOLD"), order("x", native="XYZUSDT"), {"e": "ORDER_TRADE_UPDATE"}, "{"]
 )
 async def test_what_cannot_be_read_becomes_a_gap_in_its_place(
     venue: FakeVenue, exchange: BinanceExchange, strange: object
@@ -373,6 +377,25 @@ async def test_what_cannot_be_read_becomes_a_gap_in_its_place(
         await until(lambda: listener.kinds() == "GOGO")
     assert len(venue.key_paths) == 1, "no reconnect: the next event may be as strange"
     assert exchange.statistics().user_stream.malformed == 1
+
+
+@pytest.mark.parametrize("odd", [{"X": "VANISHED"}, {"x": "BLESSED"}, {"er": "77"}, {"later": [1]}])
+async def test_new_kinds_of_an_event_are_no_obstacle(
+    venue: FakeVenue, exchange: BinanceExchange, odd: dict[str, object]
+) -> None:
+    listener = Listener()
+    async with running(exchange.user_stream.run(listener)):
+        await until(lambda: listener.kinds() == "G")
+        event = order("a", t=9, l="1", L="5", z="1")
+        body = event["o"]
+        assert isinstance(body, dict)
+        await venue.send("private", event | {"o": body | odd})
+        await until(lambda: listener.kinds() == "GO")
+    told = listener.events[1]
+    assert isinstance(told, OrderEvent)
+    assert told.fill is not None, "what has a trade id is booked, whatever its kind"
+    assert not told.report.status.terminal, "an unknown status never ends an order"
+    assert exchange.statistics().user_stream.malformed == 0
 
 
 async def test_a_new_listing_is_learned_from_an_event(venue: FakeVenue, exchange: BinanceExchange) -> None:

@@ -1,6 +1,6 @@
 """An exchange account that answers what a test has put down."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -15,6 +15,7 @@ from pms.exchange.port import (
     OrderReport,
     OutcomeUnknown,
     PlaceOutcome,
+    SymbolSettings,
     WalletState,
 )
 from pms.model.fill import ExchangeFill
@@ -23,6 +24,7 @@ from pms.model.money import Money, Price
 from pms.model.order import ApprovedAmendment, ApprovedOrder
 from pms.model.symbol import Symbol
 
+RIGHT_MODE = AccountMode(one_way=True, single_asset=True, can_trade=True)
 _PRICE = Price(Decimal(100))
 
 
@@ -38,6 +40,8 @@ class ScriptedExchange:
     orders: dict[str, OrderReport] = field(default_factory=dict)
     fills: list[ExchangeFill] = field(default_factory=list)
     placed: dict[str, ClientOrderId] = field(default_factory=dict)
+    settings: dict[Symbol, SymbolSettings] = field(default_factory=dict)
+    account_mode: AccountMode = RIGHT_MODE
     failures: int = 0
     asked: list[str] = field(default_factory=list)
 
@@ -77,7 +81,8 @@ class ScriptedExchange:
         return self.venue_epoch
 
     async def mode(self) -> AccountMode:
-        return AccountMode(one_way=True, single_asset=True, can_trade=True)
+        self._ask("mode")
+        return self.account_mode
 
     async def positions(self) -> Sequence[ExchangePosition]:
         self._ask("positions")
@@ -94,6 +99,10 @@ class ScriptedExchange:
 
     async def leverage(self, symbol: Symbol) -> int:
         return 20
+
+    async def symbol_settings(self) -> Mapping[Symbol, SymbolSettings]:
+        self._ask("settings")
+        return self.settings
 
     async def open_orders(self) -> Sequence[OrderReport]:
         return []

@@ -1,6 +1,6 @@
 """The real account by request: mode, positions, purse, leverage, open orders and executions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -17,7 +17,7 @@ from pms.exchange.messages import (
     SymbolConfig,
     UserTrade,
 )
-from pms.exchange.port import AccountMode, ExchangePosition, OrderReport, WalletState
+from pms.exchange.port import AccountMode, ExchangePosition, OrderReport, SymbolSettings, WalletState
 from pms.model.fill import ExchangeFill
 from pms.model.ids import ClientOrderId, ExchangeOrderId, TradeId
 from pms.model.money import Money
@@ -37,6 +37,11 @@ _symbol_decoder = msgspec.json.Decoder(list[SymbolConfig] | SymbolConfig)
 _order_decoder = msgspec.json.Decoder(OrderAnswer)
 _orders_decoder = msgspec.json.Decoder(list[OrderAnswer])
 _trades_decoder = msgspec.json.Decoder(list[UserTrade])
+
+
+def is_cross(margin_type: str) -> bool:
+    """Tell cross margin from isolated, in either spelling of the venue."""
+    return margin_type.upper() in ("CROSSED", "CROSS")
 
 
 class BinanceAccount:
@@ -90,12 +95,22 @@ class BinanceAccount:
         rows = await self._rest.read("/fapi/v1/symbolConfig", (("symbol", native),), _symbol_decoder)
         for row in rows if isinstance(rows, list) else [rows]:
             if row.symbol == native:
-                if row.margin_type.upper() not in ("CROSSED", "CROSS"):
+                if not is_cross(row.margin_type):
                     raise AccountGuardError(
                         f"{symbol} is on {row.margin_type} margin; set it to CROSSED on the exchange"
                     )
                 return int(row.leverage)
         raise UnreadablePayload(f"the exchange tells no configuration of {symbol}")
+
+    async def symbol_settings(self) -> Mapping[Symbol, SymbolSettings]:
+        """Return margin mode and leverage of every listed symbol."""
+        rows = await self._rest.read("/fapi/v1/symbolConfig", (), _symbol_decoder)
+        unified = self._symbols.map.unified
+        return {
+            unified[row.symbol]: SymbolSettings(is_cross(row.margin_type), int(row.leverage))
+            for row in (rows if isinstance(rows, list) else [rows])
+            if row.symbol in unified
+        }
 
     async def open_orders(self) -> Sequence[OrderReport]:
         rows = await self._rest.read("/fapi/v1/openOrders", (), _orders_decoder)

@@ -22,7 +22,7 @@ from pms.exchange.binance.user_stream import BinanceUserStream, UserStreamStatis
 from pms.exchange.census import CensusStatistics
 from pms.exchange.errors import ExchangeError
 from pms.exchange.messages import Depth, ExchangeInfo
-from pms.exchange.port import OrderEvent, UserEvent, UserEventHandler
+from pms.exchange.port import Confirmed, OrderEvent, PlaceOutcome, UserEvent, UserEventHandler
 from pms.model.clock import Clock
 from pms.model.symbol import Symbol
 
@@ -75,7 +75,20 @@ class BinanceExchange:
             self._rest, self._rest, self._symbols, self._rest.control, self._conduct, self._status.soon
         )
         self.account = BinanceAccount(self._rest, self._symbols, config.settle_asset)
-        self.user_stream = BinanceUserStream(config, self._rest, self._symbols, clock, random)
+        self.user_stream = BinanceUserStream(
+            config,
+            self._rest,
+            self._symbols,
+            clock,
+            random,
+            self._streams.supervisor.pacer,
+            lease_left_ms,
+        )
+        self.trading.on_outcome = self._placed
+
+    def _placed(self, outcome: PlaceOutcome) -> None:
+        if isinstance(outcome, Confirmed):
+            self.user_stream.expect(outcome.report.order_id)
 
     async def _load_symbols(self) -> ExchangeInfo:
         info = await load_exchange_info(self._rest)

@@ -1,10 +1,12 @@
 """Wire payloads to the words of the port: exact numbers, our enums, unified symbols. Pure."""
 
+import logging
 from decimal import Decimal, InvalidOperation
 
 from pms.exchange.binance.symbols import SymbolDirectory
 from pms.exchange.errors import UnreadablePayload
 from pms.exchange.messages import (
+    AccountConfigUpdate,
     AccountUpdate,
     AggTradeEvent,
     Bracket,
@@ -17,6 +19,7 @@ from pms.exchange.messages import (
 )
 from pms.exchange.messages import BookTickerEvent as WireBook
 from pms.exchange.port import (
+    AccountConfigEvent,
     AccountEvent,
     ExchangePosition,
     LeverageBracket,
@@ -29,6 +32,8 @@ from pms.model.money import ZERO, Money, Price, Quantity
 from pms.model.order import ExchangeOrderStatus, OrderSide
 from pms.model.price import BookTicker, MarkPrice, PublicTrade
 from pms.model.symbol import Symbol
+
+log = logging.getLogger("pms.exchange.binance")
 
 ONE_WAY = "BOTH"
 
@@ -60,10 +65,12 @@ def number(text: str | None, what: str) -> Decimal:
 
 
 def status_of(text: str) -> ExchangeOrderStatus:
-    """Return our status. Raises UnreadablePayload for a new kind: guessing could end a live order."""
+    """Return our status. One that this version does not know counts as working: that can never end an order
+    that lives, and its executions are booked all the same. The census tells of it."""
     status = STATUSES.get(text)
     if status is None:
-        raise UnreadablePayload(f"the exchange reports an order status this version does not know: {text!r}")
+        log.error("the exchange reports an order status this version does not know: %r", text)
+        return ExchangeOrderStatus.NEW
     return status
 
 
@@ -178,6 +185,14 @@ def account_event(event: AccountUpdate, symbols: SymbolDirectory, settle_asset: 
     return AccountEvent(
         positions, wallet, change, event.account.reason, event.event_time, event.transaction_time
     )
+
+
+def config_event(event: AccountConfigUpdate, symbols: SymbolDirectory) -> AccountConfigEvent:
+    """Translate ACCOUNT_CONFIG_UPDATE; a symbol that is not listed is left out."""
+    changed = event.leverage
+    symbol = None if changed is None else symbols.map.unified.get(changed.symbol)
+    leverage = changed.leverage if changed is not None and symbol is not None else None
+    return AccountConfigEvent(symbol, leverage, event.event_time, event.transaction_time)
 
 
 def positions_of(rows: list[PositionRisk], symbols: SymbolDirectory) -> list[ExchangePosition]:

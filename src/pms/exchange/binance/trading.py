@@ -59,6 +59,10 @@ def owner_of(client_order_id: ClientOrderId) -> str:
     return owner_prefix(client_order_id) or ""
 
 
+def _unheard(outcome: PlaceOutcome) -> None:
+    """Nobody listens."""
+
+
 class BinanceTrading:
     """Implements `Trading`. Concurrent calls are independent; no order of arrival is promised.
 
@@ -80,6 +84,8 @@ class BinanceTrading:
         self._control = control
         self._conduct = conduct
         self._rules_broken = rules_broken
+        self.on_outcome: Callable[[PlaceOutcome], None] = _unheard
+        """Told what came of each placement before the caller is."""
 
     # --- one order
 
@@ -203,6 +209,7 @@ class BinanceTrading:
             contributions.withdrawn(order, owner_of(order.client_order_id), now_ms)
         if isinstance(outcome, RefusedByExchange) and outcome.code == RULES_BROKEN:
             self._rules_broken()
+        self.on_outcome(outcome)
         return outcome
 
     def _cancelled(self, outcome: CancelOutcome) -> CancelOutcome:

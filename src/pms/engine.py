@@ -27,7 +27,7 @@ from pms.model.clock import Clock
 from pms.model.errors import PmsError
 from pms.model.ids import ExchangeAccountId, IdSource
 from pms.risk.formulas import static_liquidation_price_decimal
-from pms.settings import SIMULATOR, Role, Settings, SettingsError
+from pms.settings import SIMULATOR, ExchangeTrading, Role, Settings, SettingsError
 from pms.simulator.config import SimulatorConfig
 from pms.simulator.recordings_index import files_of
 from pms.simulator.simulator import Simulator
@@ -185,7 +185,11 @@ class Engine:
             config = BinanceConfig.at(simulator.url, simulator.ws_url, EMBEDDED_KEY, secret)
         else:
             config = exchange_config(settings)
-        return replace(config, recv_window_ms=settings.recv_window_ms)
+        return replace(
+            config,
+            recv_window_ms=settings.recv_window_ms,
+            trade_by_socket=settings.exchange_trading is ExchangeTrading.WEBSOCKET,
+        )
 
     async def _build(self, stack: AsyncExitStack, simulator: Simulator | None, folder: DataFolder) -> Parts:
         settings, clock = self._settings, self._clock
@@ -307,5 +311,6 @@ def exchange_config(settings: Settings) -> BinanceConfig:
         ws_public_url=settings.binance_ws_public_url or config.ws_public_url,
         ws_market_url=settings.binance_ws_market_url or config.ws_market_url,
         ws_private_url=settings.binance_ws_private_url or config.ws_private_url,
+        ws_api_url=settings.binance_ws_api_url or config.ws_api_url,
         api_secret=Secret(secret),
     )

@@ -58,6 +58,13 @@ class PublishedPrice(StrEnum):
     MID = "mid"
 
 
+class ExchangeTrading(StrEnum):
+    """Which way single orders travel to the exchange."""
+
+    REST = "rest"
+    WEBSOCKET = "websocket"
+
+
 class Registration(StrEnum):
     """Whether strangers may sign up."""
 
@@ -211,6 +218,17 @@ class Settings(BaseSettings):
         validation_alias="BINANCE_WS_PRIVATE_URL",
         description="Address of the private stream (own orders).",
     )
+    binance_ws_api_url: str | None = Field(
+        None,
+        validation_alias="BINANCE_WS_API_URL",
+        description="Address of the WebSocket API, for `PMS_EXCHANGE_TRADING=websocket`.",
+    )
+    exchange_trading: ExchangeTrading = Field(
+        ExchangeTrading.REST,
+        validation_alias="PMS_EXCHANGE_TRADING",
+        description="`rest`, or `websocket`: single orders go over the exchange's WebSocket API, batches and "
+        "whatever finds no ready socket by REST.",
+    )
     recv_window_ms: int = Field(
         2000,
         validation_alias="PMS_RECV_WINDOW_MS",
@@ -358,7 +376,9 @@ class Settings(BaseSettings):
     def _rest_scheme(cls, value: str | None) -> str | None:
         return value if value is None else _require_scheme(value, ("http", "https"))
 
-    @field_validator("binance_ws_public_url", "binance_ws_market_url", "binance_ws_private_url")
+    @field_validator(
+        "binance_ws_public_url", "binance_ws_market_url", "binance_ws_private_url", "binance_ws_api_url"
+    )
     @classmethod
     def _stream_scheme(cls, value: str | None) -> str | None:
         return value if value is None else _require_scheme(value, ("ws", "wss"))

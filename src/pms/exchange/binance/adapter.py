@@ -19,6 +19,7 @@ from pms.exchange.binance.symbols import SymbolDirectory
 from pms.exchange.binance.trading import BinanceTrading
 from pms.exchange.binance.trading_status import TradingStatusPoller
 from pms.exchange.binance.user_stream import BinanceUserStream, UserStreamStatistics
+from pms.exchange.binance.ws_api import SocketApiStatistics, SocketTradingClient
 from pms.exchange.census import CensusStatistics
 from pms.exchange.errors import ExchangeError
 from pms.exchange.messages import Depth, ExchangeInfo
@@ -38,6 +39,7 @@ class ExchangeStatistics:
 
     rest: RestStatistics
     conduct: ConductStatistics
+    trading_socket: SocketApiStatistics | None
     supervisor: SupervisorStatistics
     market_sockets: tuple[SocketStatistics, ...]
     market_streams: MarketStreamStatistics
@@ -71,8 +73,16 @@ class BinanceExchange:
         self.market = BinanceMarket(self._rest, self._symbols, self._streams)
         self._conduct = Conduct()
         self._status = TradingStatusPoller(self._rest, self._symbols, self._conduct, clock)
+        self._socket = (
+            SocketTradingClient(config, self._rest, clock, random) if config.trade_by_socket else None
+        )
         self.trading = BinanceTrading(
-            self._rest, self._rest, self._symbols, self._rest.control, self._conduct, self._status.soon
+            self._socket or self._rest,
+            self._rest,
+            self._symbols,
+            self._rest.control,
+            self._conduct,
+            self._status.soon,
         )
         self.account = BinanceAccount(self._rest, self._symbols, config.settle_asset)
         self.user_stream = BinanceUserStream(
@@ -118,6 +128,8 @@ class BinanceExchange:
             group.create_task(self._keep_clock(), name="exchange clock")
             group.create_task(self._keep_symbols(), name="exchange symbols")
             group.create_task(self._status.run(), name="exchange trading status")
+            if self._socket is not None:
+                group.create_task(self._socket.run(), name="exchange trading socket")
 
     async def close(self) -> None:
         """Close the connections. Idempotent; cancel the running tasks before."""
@@ -142,6 +154,7 @@ class BinanceExchange:
         return ExchangeStatistics(
             rest=self._rest.statistics(),
             conduct=self._conduct.statistics(),
+            trading_socket=self._socket.statistics() if self._socket is not None else None,
             supervisor=self._streams.supervisor.statistics(),
             market_sockets=self._streams.supervisor.sockets(),
             market_streams=self._streams.statistics(),

@@ -1,6 +1,6 @@
 """Where the exchange is and how it is spoken to: hosts, keys, windows, deadlines and bounds."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pms.limits import EXCHANGE_RESERVE_PERCENT
 
@@ -74,13 +74,16 @@ class BinanceConfig:
 
     `recv_window_ms` is the longest validity of a signed order; with a lease it is cut further, so that no
     order of this engine can act after its lease (decision 28). `lease_margin_ms` is kept between both.
-    `reserve_percent` of the shared request limits is kept for reducing risk (decision 22).
+    `trade_by_socket` sends single orders over the WebSocket API, whose connections end after 24 h and are
+    replaced before (`socket_rotation_seconds`). `reserve_percent` of the shared request limits is kept for
+    reducing risk (decision 22).
     """
 
     rest_url: str
     ws_public_url: str
     ws_market_url: str
     ws_private_url: str
+    ws_api_url: str = ""
     api_key: str = ""
     api_secret: Secret = field(default_factory=lambda: Secret(""))
     settle_asset: str = "USDT"
@@ -92,6 +95,8 @@ class BinanceConfig:
     keepalive_seconds: float = 30.0
     clock_sync_seconds: float = 60.0
     symbols_refresh_seconds: float = 3600.0
+    trade_by_socket: bool = False
+    socket_rotation_seconds: float = 82_800.0
     reserve_percent: int = EXCHANGE_RESERVE_PERCENT
     streams: StreamTuning = field(default_factory=StreamTuning)
 
@@ -104,6 +109,7 @@ class BinanceConfig:
             ws_public_url=f"{websocket}/public",
             ws_market_url=f"{websocket}/market",
             ws_private_url=f"{websocket}/private",
+            ws_api_url=f"{websocket}/ws-fapi/v1",
             api_key=api_key,
             api_secret=Secret(api_secret),
         )
@@ -111,11 +117,15 @@ class BinanceConfig:
     @staticmethod
     def production(api_key: str = "", api_secret: str = "") -> "BinanceConfig":
         """Return the configuration for the real exchange (Binance spec 1.1)."""
-        return BinanceConfig.at("https://fapi.binance.com", "wss://fstream.binance.com", api_key, api_secret)
+        config = BinanceConfig.at(
+            "https://fapi.binance.com", "wss://fstream.binance.com", api_key, api_secret
+        )
+        return replace(config, ws_api_url="wss://ws-fapi.binance.com/ws-fapi/v1")
 
     @staticmethod
     def testnet(api_key: str = "", api_secret: str = "") -> "BinanceConfig":
         """Return the configuration for the exchange's demo venue (Binance spec 1.1)."""
-        return BinanceConfig.at(
+        config = BinanceConfig.at(
             "https://demo-fapi.binance.com", "wss://fstream.binancefuture.com", api_key, api_secret
         )
+        return replace(config, ws_api_url="wss://testnet.binancefuture.com/ws-fapi/v1")

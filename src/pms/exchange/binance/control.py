@@ -9,7 +9,7 @@ from pms.exchange.binance.budget import Budget, Counted, Pause, Ticket, WindowSt
 from pms.exchange.binance.clock_sync import ClockSync
 from pms.exchange.binance.config import BinanceConfig
 from pms.exchange.binance.conversation import Answer, Parameters, Security, Silence
-from pms.exchange.binance.costs import HANDSHAKE, Lane, Pool, cost_of, endpoint_of
+from pms.exchange.binance.costs import Cost, Lane, Pool, cost_of, endpoint_of
 from pms.exchange.binance.outcome import Blocks, Request, judge
 from pms.exchange.binance.spending import SYSTEM, Spending, Spent
 
@@ -91,13 +91,13 @@ class RequestControl:
         kind = _CHANGES[method] if security is Security.ORDER else Request.READ
         return Opened(taken, kind, taken.sent_ms if window_ms else 0, window_ms)
 
-    def handshake(self) -> Opened | Silence:
-        """Count the opening of a connection to the WebSocket API (spec section 6)."""
-        taken = self.budget.take(HANDSHAKE, Lane.RISK, self._time.exchange_now_ms())
+    def charge(self, group: str, cost: Cost) -> Opened | Silence:
+        """Count what belongs to no request of ours: opening a socket, or logging a session on."""
+        taken = self.budget.take(cost, Lane.RISK, self._time.exchange_now_ms())
         if isinstance(taken, Pause):
-            self._refuse("handshake", SYSTEM)
-            return Silence(False, taken.reason, taken.retry_after_ms, 0, 0)
-        self._spending.sent("handshake", SYSTEM, HANDSHAKE)
+            self._refuse(group, SYSTEM)
+            return Silence(False, f"the exchange's limits: {taken.reason}", taken.retry_after_ms, 0, 0)
+        self._spending.sent(group, SYSTEM, cost)
         return Opened(taken, Request.READ, 0, 0)
 
     def lost(self, opened: Opened, reason: str, *, written: bool) -> Silence:

@@ -60,8 +60,6 @@ _ORDER = Cost(((Pool.ORDERS_10S, 1), (Pool.ORDERS_1M, 1)), is_order=True)
 _BATCH = Cost(((Pool.WEIGHT_1M, 5), (Pool.ORDERS_10S, 5), (Pool.ORDERS_1M, 1)), is_order=True)
 _FUNDING = Cost(((Pool.FUNDING_5M, 1),))
 _STATISTICS = Cost(((Pool.STATISTICS_5M, 1),))
-HANDSHAKE = weight(5)
-"""Opening a connection to the WebSocket API (spec section 6)."""
 
 
 def _by_limit(default: int, *steps: tuple[int, int]) -> Callable[[Mapping[str, str]], Cost]:

@@ -19,6 +19,9 @@ from msgspec import Struct
 from pms.simulator import margin
 from pms.simulator.account_book import AccountBook
 from pms.simulator.account_settings import AccountSettings
+from pms.simulator.algo_flow import AlgoFlow
+from pms.simulator.algo_index import AlgoIndex
+from pms.simulator.algo_params import NewAlgo
 from pms.simulator.changes import Changes, Journal
 from pms.simulator.clearing import Clearing
 from pms.simulator.config import Fees
@@ -37,6 +40,7 @@ from pms.simulator.state import (
     BOTH,
     USDT,
     Account,
+    AlgoOrder,
     Amendment,
     Income,
     Market,
@@ -86,6 +90,8 @@ class Engine:
         self.flow = OrderFlow(desk)
         self.amender = OrderAmender(desk, self.flow)
         self.timers = OrderTimers(desk, self.flow)
+        self.algos = AlgoIndex()
+        self.algo_flow = self.flow.listener = AlgoFlow(desk, self.flow, self.algos)
 
     # -- loading and draining
 
@@ -105,6 +111,8 @@ class Engine:
                     self.clearing.restore_income(record)
                 case Amendment():
                     self.orders.restore_amendment(record)
+                case AlgoOrder():
+                    self.algos.restore(record)
 
     def drain(self) -> Changes:
         """Return and forget what changed since the last call."""
@@ -235,6 +243,7 @@ class Engine:
     def tick(self, now_ms: int) -> None:
         """Do everything that only time makes due."""
         self.timers.tick(now_ms)
+        self.algo_flow.tick(now_ms)
 
     def check(self, account: Account, new: NewOrder, now_ms: int) -> Order | Reject:
         """Judge a placement without doing it; returns the order that it would be."""
@@ -254,6 +263,28 @@ class Engine:
         """Return the remembered trades of a symbol from an id upwards, oldest first."""
         return self.clearing.trades_of(account, symbol, first_id)
 
+    # -- conditional orders
+
+    def place_algo(self, account: Account, new: NewAlgo, now_ms: int) -> AlgoOrder | Reject:
+        """Accept a conditional order, or refuse it without a trace."""
+        return self.algo_flow.place(account, new, now_ms)
+
+    def cancel_algo(self, account: Account, algo: AlgoOrder, now_ms: int) -> AlgoOrder | Reject:
+        """Cancel an open conditional order; -2011 when it is not open any more."""
+        return self.algo_flow.cancel(account, algo, now_ms)
+
+    def find_algo(self, account: Account, algo_id: int | None, client_id: str | None) -> AlgoOrder | None:
+        """Return a conditional order by id, or the latest one with a client id."""
+        return self.algos.find(account, algo_id, client_id)
+
+    def open_algos_of(self, account: Account, symbol: str | None = None) -> list[AlgoOrder]:
+        """Return the open conditional orders, oldest first."""
+        return self.algos.open_of(account, symbol)
+
+    def all_algos(self, account: Account) -> Iterator[AlgoOrder]:
+        """Yield every conditional order still remembered, oldest first."""
+        return self.algos.all_of(account)
+
     # -- market
 
     def quote(self, market: Market, now_ms: int) -> None:
@@ -262,15 +293,18 @@ class Engine:
         if market.live and self.orders.open.get(market.symbol):
             fills = self.resting[market.symbol].crossed(self.orders.open[market.symbol])
             self.flow.fill_resting(fills, now_ms)
+        self.algo_flow.watch(market, now_ms)
 
     def public_trade(
         self, market: Market, price: Decimal, quantity: Decimal, buyer_is_maker: bool, now_ms: int
     ) -> None:
-        """Let a trade of the tape take from the queues in which orders rest."""
+        """Let a trade of the tape take from the queues in which orders rest, and fire what waits for it."""
         orders = self.orders.open.get(market.symbol)
         if orders:
             fills = self.resting[market.symbol].traded(orders, price, quantity, buyer_is_maker)
             self.flow.fill_resting(fills, now_ms)
+        market.last = price
+        self.algo_flow.watch(market, now_ms)
 
     def before_update(self, market: Market) -> None:
         """Give new resting orders their place in the queue, before the market changes."""

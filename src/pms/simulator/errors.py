@@ -28,6 +28,11 @@ def unwanted(name: str) -> Reject:
     return Reject(-1106, f"Parameter '{name.lower()}' sent when not required.")
 
 
+def invalid(name: str) -> Reject:
+    """Return -1130 for a value that a parameter cannot have."""
+    return Reject(-1130, f"Data sent for parameter '{name}' is not valid.")
+
+
 def close_position(kind: str) -> Reject:
     """Return -4136 for a type that cannot close a whole position."""
     return Reject(-4136, f"Target strategy invalid for orderType {kind},closePosition true")
@@ -86,6 +91,9 @@ AMEND_TYPE = Reject(-5025, "Only limit order is supported.")
 AMEND_COUNT = Reject(-5026, "Exceed maximum modify order limit.")
 AMEND_SAME = Reject(-5027, "No need to modify the order.")
 AMEND_REDUCE_ONLY = Reject(-5047, "The original order is not a reduce-only order")
+CALLBACK_RATE = Reject(-2007, "Invalid callBack rate.")
+WOULD_TRIGGER = Reject(-2021, "Order would immediately trigger.")
+MAX_ALGOS = Reject(-4045, "Reach max stop order limit.")
 BATCH_SIZE = Reject(-4082, "Invalid number of batch place orders.")
 CANCEL_SIZE = Reject(-4032, "Exceed maximum cancel order size.")
 POSITION_SIDE = Reject(-4061, "Order's position side does not match user's setting.")

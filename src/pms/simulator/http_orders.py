@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from pms.exchange.messages import ErrorBody
-from pms.simulator import errors, http_order_queries
+from pms.simulator import errors, http_algo, http_order_queries
 from pms.simulator.errors import Reject, mandatory
 from pms.simulator.http_order_queries import find_order, known_symbol
 from pms.simulator.order_answers import NO_AVERAGE, acted, amended
@@ -18,7 +18,6 @@ from pms.simulator.venue import Answer, Call, Endpoint, Venue
 
 PLACE_MAX = 5
 CANCEL_MAX = 10
-ALL_CANCELLED = {"code": 200, "msg": "The operation of cancel all open order is done."}
 OrderAnswer = dict[str, Any]
 
 
@@ -91,7 +90,7 @@ def cancel_all(venue: Venue, call: Call) -> Answer:
     if isinstance(symbol, Reject):
         return symbol
     venue.engine.cancel_all(call.account, symbol, call.now_ms)
-    return ALL_CANCELLED
+    return http_algo.ALL_CANCELLED
 
 
 def countdown_cancel_all(venue: Venue, call: Call) -> Answer:
@@ -181,4 +180,5 @@ ENDPOINTS: dict[tuple[str, str], Endpoint] = {
     ("PUT", "/fapi/v1/batchOrders"): Endpoint(amend_batch, weight=5, orders_10s=5, orders_1m=1),
     ("DELETE", "/fapi/v1/batchOrders"): Endpoint(cancel_batch),
     **http_order_queries.ENDPOINTS,
+    **http_algo.ENDPOINTS,
 }

@@ -40,8 +40,13 @@ def matched_price(desk: Desk, symbol: str, side: str, mode: str) -> Decimal | Re
 
 
 def check_new(new: NewOrder, rules: SymbolRules, market: Market, now_ms: int) -> Reject | None:
-    """Check date, precision and filters: what needs no account."""
-    if new.time_in_force == "GTD" and not now_ms + GOOD_TILL_LEAD_MS < new.good_till_ms < GOOD_TILL_MS_MAX:
+    """Check date, precision and filters: what needs no account.
+
+    A fired order that closes the whole position is exempt from quantities, any fired one from the lead of
+    its date.
+    """
+    dated = new.time_in_force == "GTD" and not new.algo_id
+    if dated and not now_ms + GOOD_TILL_LEAD_MS < new.good_till_ms < GOOD_TILL_MS_MAX:
         return errors.GOOD_TILL
     refused = check_status(rules, closing(new))
     if refused:
@@ -49,7 +54,8 @@ def check_new(new: NewOrder, rules: SymbolRules, market: Market, now_ms: int) ->
     if new.type == "LIMIT":
         refused = check_limit(new.price, new.quantity, new.side, rules, market)
     else:
-        refused = check_market(new.quantity, new.side, rules, market)
+        quantity = max(rules.market_lot.low, rules.lot.step) if new.close_position else new.quantity
+        refused = check_market(quantity, new.side, rules, market)
     if refused or closing(new):
         return refused
     return check_notional(new.price or market.mark, new.quantity, rules)
@@ -80,11 +86,16 @@ def closing_room(desk: Desk, account: Account, order: NewOrder | Order) -> tuple
 
 
 def closing_quantity(desk: Desk, account: Account, new: NewOrder) -> Decimal | Reject:
-    """Return the quantity of a closing order: cut to what is left to close, or refused."""
-    _, room = closing_room(desk, account, new)
+    """Return the quantity of a closing order: cut to what is left to close, or refused.
+
+    One that closes the whole position goes before the others, which are cut by its fills (spec 5.3, er 4).
+    """
+    held, room = closing_room(desk, account, new)
+    if new.close_position:
+        return held or errors.REDUCE_ONLY
     if not room:
         return errors.REDUCE_ONLY
-    if new.reduce_only:
+    if new.reduce_only or new.algo_id:
         return min(new.quantity, room)
     return new.quantity if new.quantity <= room else errors.NOT_SUFFICIENT
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from decimal import Decimal
+from typing import Protocol
 
 from pms.simulator import errors, matching, order_checks, wire_events
 from pms.simulator.crossing import Offer, Walk
@@ -18,6 +19,16 @@ STP_APPLIES = frozenset({"GTC", "IOC", "GTD"})
 IMMEDIATE = frozenset({"IOC", "FOK"})
 
 
+class FlowListener(Protocol):
+    """Who follows what orders do: the conditional orders."""
+
+    def position_changed(self, account: Account, position: Position, change: Decimal, now_ms: int) -> None:
+        """A fill has moved a position by `change`."""
+
+    def order_ended(self, account: Account, order: Order, now_ms: int) -> None:
+        """An order that was a conditional one has come to its end."""
+
+
 class OrderFlow:
     """Takes orders of all accounts to their end."""
 
@@ -25,6 +36,7 @@ class OrderFlow:
         self._desk = desk
         self._journal = desk.journal
         self._orders = desk.orders
+        self.listener: FlowListener | None = None
 
     # -- placing
 
@@ -151,13 +163,12 @@ class OrderFlow:
         trade_id = self._desk.clearing.draw_trade_id(order.symbol)
         quantity, maker = offer.quantity, offer.maker
         lite = wire_events.trade_lite(order, offer.price, quantity, trade_id, False, now_ms)
-        touched = [(account, self._book(account, order, offer.price, quantity, False, now_ms, trade_id))]
+        touched = [(order, self._book(account, order, offer.price, quantity, False, now_ms, trade_id))]
         if maker is not None:
             other = self._desk.accounts.by_id[maker.account_id]
-            position = self._book(other, maker, offer.price, quantity, True, now_ms, trade_id)
-            touched.append((other, position))
-        for owner, position in touched:
-            self._cut_closing(owner, position, now_ms)
+            touched.append((maker, self._book(other, maker, offer.price, quantity, True, now_ms, trade_id)))
+        for side, position in touched:
+            self._settle(side, position, quantity, now_ms)
         return lite
 
     def fill_resting(self, fills: Iterable[tuple[Order, Decimal]], now_ms: int) -> None:
@@ -168,7 +179,16 @@ class OrderFlow:
                 account = self._desk.accounts.by_id[order.account_id]
                 trade_id = self._desk.clearing.draw_trade_id(order.symbol)
                 position = self._book(account, order, order.price, part, True, now_ms, trade_id)
-                self._cut_closing(account, position, now_ms)
+                self._settle(order, position, part, now_ms)
+
+    def _settle(self, order: Order, position: Position, quantity: Decimal, now_ms: int) -> None:
+        """What a fill means for other orders, once all sides of its trade are booked."""
+        account = self._desk.accounts.by_id[order.account_id]
+        self._cut_closing(account, position, now_ms)
+        if self.listener is not None:
+            self.listener.position_changed(account, position, quantity * order.sign, now_ms)
+            if order.algo_id and not order.is_open:
+                self.listener.order_ended(account, order, now_ms)
 
     def _book(
         self,
@@ -211,12 +231,18 @@ class OrderFlow:
         self._orders.put(order)
         self._journal.changes.orders[order.order_id] = order
         self._journal.emit(account, wire_events.order_update(order, execution, None, now_ms))
+        if order.algo_id and self.listener is not None:
+            self.listener.order_ended(account, order, now_ms)
 
     def _cut_closing(self, account: Account, position: Position, now_ms: int) -> None:
-        """Cut or expire resting closing orders that the position no longer covers (spec 7, er 4)."""
+        """Cut or expire resting closing orders that the position no longer covers (spec 7, er 4).
+
+        A market order under way keeps its part, the oldest of the others come next.
+        """
         room = abs(position.quantity)
         side = "SELL" if position.quantity > 0 else "BUY"
-        for order in self._orders.open_of(account, position.symbol):
+        mine = self._orders.open_of(account, position.symbol)
+        for order in sorted(mine, key=lambda o: o.type != "MARKET"):
             if not order.closes or order.position_side != position.side or not order.remaining:
                 continue
             allowed = min(room, order.remaining) if order.side == side else ZERO

@@ -135,6 +135,32 @@ def check_market(quantity: Decimal, side: str, rules: SymbolRules, market: Marke
     return None
 
 
+def check_trigger(price: Decimal, rules: SymbolRules) -> Reject | None:
+    """Check precision, range and tick of a trigger or activation price; zero stands for none."""
+    if price < 0:
+        return Reject(-4006, "Stop price less than zero.")
+    if decimals(price) > rules.info.price_precision:
+        return errors.PRECISION
+    if rules.price.high and price > rules.price.high:
+        return Reject(-4007, "Stop price greater than max price.")
+    off_tick = price and rules.price.step and (price - rules.price.low) % rules.price.step
+    return Reject(-4014, "Price not increased by tick size.") if off_tick else None
+
+
+def check_quantity(quantity: Decimal, price: Decimal, rules: SymbolRules) -> Reject | None:
+    """Check precision, lot and tick of a conditional order; its price limits hold when it fires.
+
+    A zero price is a market order or a price match.
+    """
+    if decimals(quantity) > rules.info.quantity_precision or decimals(price) > rules.info.price_precision:
+        return errors.PRECISION
+    if price < 0:
+        return Reject(-4001, "Price less than 0.")
+    if price and rules.price.step and (price - rules.price.low) % rules.price.step:
+        return Reject(-4014, "Price not increased by tick size.")
+    return _check_lot(quantity, rules.lot if price else rules.market_lot)
+
+
 def check_notional(reference: Decimal, quantity: Decimal, rules: SymbolRules) -> Reject | None:
     """-4164 below the symbol's minimum; without a reference price nothing can be said."""
     if not reference or reference * quantity >= rules.min_notional:

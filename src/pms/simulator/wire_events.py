@@ -8,7 +8,7 @@ from decimal import Decimal
 import msgspec
 
 from pms.exchange import messages as wire
-from pms.simulator.state import ZERO, Account, Order, Position, Trade, margin_text, money, text
+from pms.simulator.state import ZERO, Account, AlgoOrder, Order, Position, Trade, margin_text, money, text
 
 _encoder = msgspec.json.Encoder()
 ENTRY_DECIMALS = Decimal("0.000000000001")
@@ -55,13 +55,9 @@ def order_update(
         price_match=order.price_match,
         good_till_date=order.good_till_ms,
         expiry_reason=order.expiry_reason,
+        modify_id=modify_id,
     )
-    event = wire.OrderTradeUpdate(event_time=now_ms, transaction_time=now_ms, order=body)
-    if modify_id is None:
-        return _encoder.encode(event)
-    fields = msgspec.to_builtins(event)
-    fields["o"]["M"] = modify_id
-    return _encoder.encode(fields)
+    return _encoder.encode(wire.OrderTradeUpdate(event_time=now_ms, transaction_time=now_ms, order=body))
 
 
 def trade_lite(
@@ -153,3 +149,38 @@ def leverage_update(symbol: str, leverage: int, now_ms: int) -> bytes:
 def listen_key_expired(listen_key: str, now_ms: int) -> bytes:
     """Return listenKeyExpired."""
     return _encoder.encode(wire.ListenKeyExpired(event_time=now_ms, listen_key=listen_key))
+
+
+def algo_update(algo: AlgoOrder, now_ms: int, order: Order | None, as_new: bool = False) -> bytes:
+    """Return ALGO_UPDATE; `order` is what it became, with `as_new` shown as it was before its fills."""
+    executed = ZERO if order is None or as_new else order.executed
+    body = wire.AlgoUpdate(
+        client_algo_id=algo.client_algo_id,
+        algo_id=algo.algo_id,
+        algo_type="CONDITIONAL",
+        order_type=algo.type,
+        symbol=algo.symbol,
+        side=algo.side,
+        position_side=algo.position_side,
+        time_in_force=algo.time_in_force,
+        quantity=text(algo.quantity),
+        status=algo.status,
+        actual_order_id=str(order.order_id) if order else "",
+        actual_price=entry_text(order.average_price if executed else ZERO) if order else None,
+        actual_quantity=text(executed) if order else None,
+        actual_type=order.type if order else None,
+        trigger_price=text(algo.trigger_price),
+        price=text(algo.price),
+        self_trade_prevention_mode=algo.stp_mode,
+        working_type=algo.working_type,
+        price_match=algo.price_match,
+        close_all=algo.close_position,
+        price_protect=algo.price_protect,
+        reduce_only=algo.reduce_only,
+        trigger_time=algo.triggered_ms,
+        good_till_date=algo.good_till_ms,
+        reject_reason=algo.reject_reason or None,
+        activated=bool(algo.extreme) if algo.callback_rate else None,
+    )
+    event = wire.AlgoOrderUpdate(event_time=now_ms, transaction_time=now_ms, order=body)
+    return _encoder.encode(event)

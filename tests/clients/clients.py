@@ -10,5 +10,5 @@ CLIENTS = (
         "nautilus", "nautilus_trader", "use_nautilus.py", large=True, newer_python=True, seconds_max=180.0
     ),
     Client("freqtrade", "freqtrade", "use_freqtrade.py", large=True, seconds_max=240.0),
-    Client("binance-npm", "binance", "use_binance_npm.mjs", large=True, node=True),
+    Client("binance-npm", "binance", "use_binance_npm.cjs", large=True, node=True),
 )

@@ -48,7 +48,7 @@ async def driven(client: Client, folder: Path, say: Callable[[str], None]) -> Ou
     """
     outcome = Outcome(client, client.locked_version)
     try:
-        command = await made(client)
+        started = await made(client)
     except NotMade as error:
         outcome.problem = str(error)
         return outcome
@@ -74,7 +74,7 @@ async def driven(client: Client, folder: Path, say: Callable[[str], None]) -> Ou
     await exchange.start()
     try:
         await exchange.until_answers(f"http://127.0.0.1:{port}/fapi/v1/ping")
-        await _program(client, command, port, folder, outcome, say)
+        await _program(started, port, folder, outcome, say)
         if outcome.problem:
             outcome.problem += f"\n--- the simulator's last lines\n{exchange.log.read_text()[-2000:]}"
     except AssertionError as error:
@@ -85,8 +85,13 @@ async def driven(client: Client, folder: Path, say: Callable[[str], None]) -> Ou
 
 
 async def _program(
-    client: Client, command: list[str], port: int, folder: Path, outcome: Outcome, say: Callable[[str], None]
+    started: tuple[list[str], dict[str, str]],
+    port: int,
+    folder: Path,
+    outcome: Outcome,
+    say: Callable[[str], None],
 ) -> None:
+    client, (command, variables) = outcome.client, started
     errors = folder / f"{client.name}.program.log"
     with errors.open("wb") as log:
         process = await asyncio.create_subprocess_exec(
@@ -102,8 +107,8 @@ async def _program(
                 PMS_SIMULATOR_WS=f"ws://127.0.0.1:{port}",
                 PMS_API_KEY=KEY,
                 PMS_API_SECRET=SECRET,
-                PMS_ENVIRONMENT=str(Path(command[0]).parent.parent),
                 PYTHONDONTWRITEBYTECODE="1",
+                **variables,
             ),
         )
         try:

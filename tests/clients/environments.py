@@ -56,10 +56,10 @@ class Client:
         return versions[-1]
 
 
-async def made(client: Client) -> list[str]:
-    """Return the command that runs a program in the client's environment; make it first where needed.
+async def made(client: Client) -> tuple[list[str], dict[str, str]]:
+    """Make the client's environment where it is not ready; return what starts a program in it.
 
-    Raises NotMade.
+    That is the command and the variables it needs. Raises NotMade.
     """
     if client.node:
         return await _node(client)
@@ -84,10 +84,10 @@ async def made(client: Client) -> list[str]:
             str(client.lock),
         )
         (place / ".ready").touch()
-    return [str(program), "-s"]
+    return [str(program), "-s"], {}
 
 
-async def _node(client: Client) -> list[str]:
+async def _node(client: Client) -> tuple[list[str], dict[str, str]]:
     npm, node = shutil.which("npm"), shutil.which("node")
     if not npm or not node:
         raise NotMade("npm and node (20 or newer) are needed: apt-get install nodejs npm")
@@ -100,7 +100,7 @@ async def _node(client: Client) -> list[str]:
             shutil.copy(client.lock.parent / name, place / name)
         await _run(npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(place))
         (place / ".ready").touch()
-    return [node, "--preserve-symlinks-main"]
+    return [node], {"NODE_PATH": str(place / "node_modules")}
 
 
 def _newer_python() -> str:

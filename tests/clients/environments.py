@@ -79,7 +79,7 @@ async def made(client: Client) -> tuple[list[str], dict[str, str]]:
             "--python",
             str(program),
             "--require-hashes",
-            "--only-binary=:all:",
+            *(() if client.large else ("--only-binary=:all:",)),  # freqtrade needs one source package
             "-r",
             str(client.lock),
         )

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import ccxt.pro
+from calls_ccxt import all_calls
 from steps import HTTP, KEY, SECRET, WS, Steps, Stop, same, until
 
 SYMBOL = "BTC/USDT:USDT"
@@ -16,7 +17,13 @@ AMOUNT = 0.02
 def connected() -> ccxt.pro.binanceusdm:
     """Return a client whose hosts are the simulator's: the documented `urls` property, and no more."""
     exchange = ccxt.pro.binanceusdm(
-        {"apiKey": KEY, "secret": SECRET, "options": {"fetchCurrencies": False}, "newUpdates": True}
+        {
+            "apiKey": KEY,
+            "secret": SECRET,
+            "options": {"fetchCurrencies": False},
+            "enableRateLimit": False,
+            "newUpdates": True,
+        }
     )
     api = exchange.urls["api"]
     for name, url in api.items():
@@ -302,8 +309,9 @@ async def main() -> int:
         with contextlib.suppress(Stop):
             await quotes(exchange, steps)
         failed = steps.failed
-        for hedged in (False, True):
+        for hedged in (True, False):
             failed += await mode(exchange, hedged)
+        failed += await all_calls(exchange)
     finally:
         await exchange.close()
     return 1 if failed else 0

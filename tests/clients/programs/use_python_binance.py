@@ -174,11 +174,6 @@ async def batches(client: Client, steps: Steps, events: UserEvents, position: di
         assert [a.get("status") for a in answers] == ["NEW", "NEW", "NEW", None], answers
         assert answers[3]["code"] in (-4164, -4016, -4024), answers
         ids = [a["orderId"] for a in answers[:3]]
-    async with steps.step("amend the batch"):
-        common = {"symbol": SYMBOL, "side": "BUY", "quantity": QUANTITY}
-        changes = [{**common, "orderId": str(i), "price": str(low - 200 - n)} for n, i in enumerate(ids)]
-        answers = await client.futures_v1_put_batch_order(batchOrders=changes)
-        assert [Decimal(a["price"]) for a in answers] == [low - 200, low - 201, low - 202], answers
     async with steps.step("cancel the batch"):
         answers = await client.futures_cancel_orders(symbol=SYMBOL, orderidlist=[*ids, 999999999999])
         assert [a.get("status") for a in answers[:3]] == ["CANCELED"] * 3

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote
 
-PATH = re.compile(r"^/(?:(public|market|private)/)?(?:(ws)(?:/(.+[^/]))?|(stream))$")
+PATH = re.compile(r"^/(?:(public|market|private)/)?(?:(ws)(?:/(.*[^/]))?|(stream))$")
 LISTEN_KEY = re.compile(r"^[A-Za-z0-9]{60,64}$")
 EVERYTHING = "all"
 """The class of an unrouted connection under `--stream-routing legacy`."""

@@ -43,6 +43,7 @@ NOT_SERVED = ["/", "/public", "/public/ws/", "/public/stream/x", "/secret/ws", "
             {},
         ),
         ("/public/ws", "", "public", False, [], {}),
+        ("/public/ws/0", "", "public", False, ["0"], {}),  # ccxt numbers its connections so
         ("/public/ws/%E5%B8%81usdt@depth", "", "public", False, ["币usdt@depth"], {}),
         (f"/private/ws/{K1}", "", "private", False, [K1], {}),
         ("/private/ws", f"listenKey={K1}&events=A/B", "private", False, [K1], {K1: frozenset("AB")}),

@@ -128,9 +128,9 @@ class Flow:
             await self.order_life()
             await self.cancel_many()
             await self.batches()
-            await self.conditional()
-            await self.socket_api()
             await self.round_trip()
+            await self.socket_api()
+            await self.conditional()
         if handle is not None:
             await handle.unsubscribe()
         return self.steps.failed
@@ -393,7 +393,7 @@ async def main() -> int:
     try:
         with contextlib.suppress(Stop):
             await market(client, streams, steps)
-        for hedged in (False, True):
+        for hedged in (True, False):
             failed += await Flow(client, streams, socket, hedged).run()
         with contextlib.suppress(Stop):
             async with steps.step("every answer fitted the SDK's own models"):

@@ -157,9 +157,12 @@ async def batches(exchange: ccxt.pro.binanceusdm, steps: Steps, params: dict[str
         answers = await exchange.create_orders(
             [{**common, "amount": size, "price": price} for size, price in wanted]
         )
-        assert [a["status"] for a in answers] == ["open", "open", "open", "rejected"], answers
-        assert answers[3]["info"]["code"] in (-4164, -4016, -4024), answers[3]
-        ids = [a["id"] for a in answers[:3]]
+        good = [a for a in answers if a["status"] == "open"]  # ccxt sorts the answers by their time
+        bad = [a["info"]["code"] for a in answers if a["status"] == "rejected"]
+        assert [a["price"] for a in good] == [price for _, price in wanted[:3]], answers
+        assert len(bad) == 1, answers
+        assert bad[0] in (-4164, -4016, -4024), answers
+        ids = [a["id"] for a in good]
     async with steps.step("amend the batch"):
         changed = await exchange.edit_orders(
             [
@@ -170,8 +173,8 @@ async def batches(exchange: ccxt.pro.binanceusdm, steps: Steps, params: dict[str
         assert [a["price"] for a in changed] == [low - 200, low - 201, low - 202]
     async with steps.step("cancel the batch"):
         answers = await exchange.cancel_orders([*ids, "999999999999"], SYMBOL)
-        assert [a["status"] for a in answers[:3]] == ["canceled"] * 3
-        assert answers[3]["info"]["code"] == -2011
+        assert sorted(a["id"] for a in answers if a["status"] == "canceled") == sorted(ids)
+        assert len(answers) == 3, answers  # ccxt drops the element that answers -2011 for the unknown id
     async with steps.step("cancel all"):
         for n in range(3):
             await exchange.create_order(SYMBOL, "limit", "buy", AMOUNT, low - n, params)
@@ -285,6 +288,7 @@ async def mode(exchange: ccxt.pro.binanceusdm, hedged: bool) -> int:
     watch = None
     with contextlib.suppress(Stop):
         async with steps.step("set the position mode"):
+            await exchange.cancel_all_orders(SYMBOL)
             if (await exchange.fetch_position_mode(SYMBOL))["hedged"] != hedged:
                 await exchange.set_position_mode(hedged)
             assert (await exchange.fetch_position_mode(SYMBOL))["hedged"] == hedged
@@ -294,8 +298,8 @@ async def mode(exchange: ccxt.pro.binanceusdm, hedged: bool) -> int:
         params = {"hedged": True} if hedged else {}
         await order_life(exchange, steps, watch, params)
         await batches(exchange, steps, params)
-        await conditional(exchange, steps, params)
         await round_trip(exchange, steps, watch, hedged)
+        await conditional(exchange, steps, params)
     if watch:
         await watch.stop()
     return steps.failed

@@ -8,6 +8,7 @@ from typing import Any
 
 from binance import AsyncClient, BinanceSocketManager
 from binance.exceptions import BinanceAPIException
+from calls_python_binance import all_calls
 from steps import HTTP, KEY, SECRET, WS, Steps, Stop, same, until
 
 SYMBOL = "BTCUSDT"
@@ -225,18 +226,18 @@ async def socket_api(client: Client, steps: Steps, events: UserEvents, position:
     """The WebSocket trading API."""
     async with steps.step("trade over the WebSocket API"):
         book = await client.ws_futures_get_order_book_ticker(symbol=SYMBOL)
-        low = (Decimal(book["result"]["bidPrice"]) * Decimal("0.9")).quantize(Decimal("0.1"))
+        low = (Decimal(book["bidPrice"]) * Decimal("0.9")).quantize(Decimal("0.1"))
         limit = {"symbol": SYMBOL, "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", **position}
-        placed = (await client.ws_futures_create_order(**limit, quantity=QUANTITY, price=str(low)))["result"]
+        placed = await client.ws_futures_create_order(**limit, quantity=QUANTITY, price=str(low))
         order = {"symbol": SYMBOL, "orderId": placed["orderId"]}
         await events.order(placed["orderId"], x="NEW", p=low)
         await client.ws_futures_edit_order(**order, side="BUY", quantity=QUANTITY, price=str(low - 50))
         await events.order(placed["orderId"], x="AMENDMENT", p=low - 50)
-        status = (await client.ws_futures_get_order(**order))["result"]
+        status = await client.ws_futures_get_order(**order)
         assert status["status"] == "NEW"
         assert same(status["price"], low - 50)
-        assert (await client.ws_futures_cancel_order(**order))["result"]["status"] == "CANCELED"
-        balances = (await client.ws_futures_v2_account_balance())["result"]
+        assert (await client.ws_futures_cancel_order(**order))["status"] == "CANCELED"
+        balances = await client.ws_futures_v2_account_balance()
         assert any(b["asset"] == "USDT" for b in balances)
 
 
@@ -312,9 +313,9 @@ async def mode(client: Client, sockets: Sockets, hedged: bool) -> int:
         position = {"positionSide": "LONG"} if hedged else {}
         await order_life(client, steps, events, position)
         await batches(client, steps, events, position)
-        await conditional(client, steps, events, position)
-        await socket_api(client, steps, events, position)
         await round_trip(client, steps, events, hedged)
+        await socket_api(client, steps, events, position)
+        await conditional(client, steps, events, position)
     if events:
         await events.stop()
     return steps.failed
@@ -329,8 +330,9 @@ async def main() -> int:
         with contextlib.suppress(Stop):
             await streams(client, sockets, steps)
         failed = steps.failed
-        for hedged in (False, True):
+        for hedged in (True, False):
             failed += await mode(client, sockets, hedged)
+        failed += await all_calls(client, sockets)
     finally:
         await client.close_connection()
     return 1 if failed else 0

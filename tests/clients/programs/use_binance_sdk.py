@@ -24,6 +24,7 @@ from binance_sdk_derivatives_trading_usds_futures.rest_api.models import (
     ModifyMultipleOrdersBatchOrdersParameterInner,
     PlaceMultipleOrdersBatchOrdersParameterInner,
 )
+from calls_binance_sdk import all_calls
 from steps import HTTP, KEY, SECRET, WS, Steps, Stop, same, until
 
 SYMBOL = "BTCUSDT"
@@ -395,6 +396,7 @@ async def main() -> int:
             await market(client, streams, steps)
         for hedged in (True, False):
             failed += await Flow(client, streams, socket, hedged).run()
+        failed += await all_calls(client, streams, socket)
         with contextlib.suppress(Stop):
             async with steps.step("every answer fitted the SDK's own models"):
                 assert warnings.texts == [], "\n".join(sorted(set(warnings.texts)))

@@ -2,9 +2,15 @@
 
 import sys
 
-from bench import tick_to_decision
+from bench import decode, rest_round_trip, signing, stream_ingest, tick_to_decision
 
-BENCHES = {"tick_to_decision": tick_to_decision.main}
+BENCHES = {
+    "tick_to_decision": tick_to_decision.main,
+    "stream_ingest": stream_ingest.main,
+    "decode": decode.main,
+    "rest_round_trip": rest_round_trip.main,
+    "signing": signing.main,
+}
 
 
 def main(names: list[str]) -> int:

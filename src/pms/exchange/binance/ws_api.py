@@ -25,7 +25,7 @@ from pms.exchange.binance.rest import RestClient
 from pms.exchange.binance.signing import KeyKind, Signer
 from pms.exchange.binance.sockets import Backoff, FrameListener, connect
 from pms.exchange.errors import ExchangeUnavailable
-from pms.exchange.messages import ApiFrame, ApiRequest, ApiValue, RateLimit
+from pms.exchange.messages import ApiFrame, ApiRequest, ApiValue, RateLimit, decode_message
 from pms.limits import EXCHANGE_PENDING_MAX
 from pms.model.clock import Clock
 
@@ -104,8 +104,8 @@ class _Link:
 
     def _message(self, message: memoryview) -> None:
         try:
-            frame = _frame_decoder.decode(message.tobytes())
-        except (msgspec.DecodeError, UnicodeDecodeError):
+            frame = decode_message(_frame_decoder, message.tobytes())
+        except msgspec.DecodeError:
             log.error("the exchange's trading socket sent what cannot be read; it is opened again")
             self.close()
             return
@@ -182,7 +182,13 @@ class SocketTradingClient:
         }
         values = {key: int(value) if key in _INTEGERS else value for key, value in parameters} | stamps
         signed = values if link.logged_on else self._signed(values)
-        return await self._ask(link, opened, name, signed, deadline_seconds or self._config.deadline_seconds)
+        answer = await self._ask(
+            link, opened, name, signed, deadline_seconds or self._config.deadline_seconds
+        )
+        if isinstance(answer, Answer):
+            # A result here has the shape of the answer to the same request by REST.
+            self._rest.census.answer(method, path, answer.body)
+        return answer
 
     async def _ask(
         self, link: _Link, opened: Opened, name: str, values: dict[str, ApiValue], deadline_seconds: float

@@ -51,12 +51,12 @@ def decode_message(
 ) -> ValueT:
     """Decode. Raises `msgspec.DecodeError`, and nothing else, for whatever the bytes are.
 
-    The library itself raises UnicodeDecodeError for text that is no UTF-8, and RecursionError for JSON that
-    is nested thousands of times: in the callback of a socket each would end more than the one message.
+    The library itself raises UnicodeError for text that is no UTF-8, and RecursionError for JSON that is
+    nested a thousand times: in the callback of a socket each would end more than the one message.
     """
     try:
         return decoder.decode(raw)
-    except (UnicodeDecodeError, RecursionError) as error:
+    except (UnicodeError, RecursionError) as error:
         raise msgspec.DecodeError(f"{type(error).__name__}: {error}") from None
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import msgspec
 from msgspec import Raw
 
-from pms.exchange.messages import ErrorBody
+from pms.exchange.messages import ErrorBody, decode_message
 
 METHODS: dict[str, tuple[str, str]] = {
     "order.place": ("POST", "/fapi/v1/order"),
@@ -65,10 +65,14 @@ class _Frame(msgspec.Struct):
     params: Raw = Raw(b"{}")
 
 
+_frame_decoder = msgspec.json.Decoder(_Frame)
+_params_decoder = msgspec.json.Decoder(dict[str, Raw])
+
+
 def parse(text: str) -> ApiCall | Malformed:
     """Return the request of a text frame."""
     try:
-        frame = msgspec.json.decode(text, type=_Frame)
+        frame = decode_message(_frame_decoder, text)
     except msgspec.DecodeError:
         return Malformed(None, INVALID_JSON)
     number = frame.id
@@ -77,7 +81,7 @@ def parse(text: str) -> ApiCall | Malformed:
     if not isinstance(frame.method, str):
         return Malformed(number, NO_METHOD)
     try:
-        raw = msgspec.json.decode(frame.params, type=dict[str, Raw])
+        raw = decode_message(_params_decoder, frame.params)
     except msgspec.DecodeError:
         return Malformed(number, NO_PARAMS)
     params = {name: _text(value) for name, value in raw.items()}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from pms.exchange.messages import ErrorBody
+from pms.exchange.messages import ErrorBody, decode_message
 from pms.simulator.errors import Reject
 from pms.simulator.venue import Answer
 
@@ -17,6 +17,7 @@ LISTS = (
     "origClientOrderIdList",
     "origclientorderidlist",
 )
+_decoder = msgspec.json.Decoder()
 
 
 def run(
@@ -30,7 +31,7 @@ def run(
     if name is None:
         return handle(params)
     try:
-        elements = msgspec.json.decode(params[name])
+        elements = decode_message(_decoder, params[name])
     except msgspec.DecodeError:
         return handle(params)
     if not isinstance(elements, list):

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from pms.exchange.messages import decode_message
 from pms.simulator import scenario
 from pms.simulator.errors import SimulatorError
 from pms.simulator.fault_effects import FaultRunner
@@ -17,6 +18,7 @@ from pms.simulator.fault_kinds import ALIASES, Fault
 from pms.simulator.venue import Venue
 
 TOKEN_HEADER = "X-PMS-Sim-Token"  # noqa: S105 - the header's name, not a token
+_decoder = msgspec.json.Decoder()
 
 
 def state(venue: Venue) -> dict[str, Any]:
@@ -78,7 +80,7 @@ class AdminServer:
         if not hmac.compare_digest(given, venue.admin_token.encode()):
             return _json({"error": f"the header {TOKEN_HEADER} is missing or wrong"}, 401)
         try:
-            body = msgspec.json.decode(await request.read() or b"{}")
+            body = decode_message(_decoder, await request.read() or b"{}")
             if not isinstance(body, dict):
                 raise SimulatorError("The body must be a JSON object.")
             answer = self._apply(request.method + " " + request.path, body)

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from pms.exchange.messages import ErrorBody
+from pms.exchange.messages import ErrorBody, decode_message
 from pms.simulator import errors, http_algo, http_order_queries
 from pms.simulator.errors import Reject, mandatory
 from pms.simulator.http_order_queries import find_order, known_symbol
@@ -108,10 +108,13 @@ def countdown_cancel_all(venue: Venue, call: Call) -> Answer:
 # -- batches
 
 
+_json_decoder = msgspec.json.Decoder()
+
+
 def json_list(raw: str | None) -> list[Any] | None:
     """Return a JSON array, None for anything else."""
     try:
-        value = msgspec.json.decode(raw or "")
+        value = decode_message(_json_decoder, raw or "")
     except msgspec.DecodeError:
         return None
     return value if isinstance(value, list) else None

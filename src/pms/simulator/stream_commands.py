@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from pms.exchange.messages import ErrorBody
+from pms.exchange.messages import ErrorBody, decode_message
 
 METHODS = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS", "SET_PROPERTY", "GET_PROPERTY")
 
@@ -36,10 +36,13 @@ class Wrong:
     ends: bool = False
 
 
+_decoder = msgspec.json.Decoder(_Wire)
+
+
 def parse(text: str) -> Command | Wrong:
     """Return the request of a text frame. Ids may be integers or strings; both are echoed (spec 4.1)."""
     try:
-        raw = msgspec.json.decode(text, type=_Wire)
+        raw = decode_message(_decoder, text)
     except msgspec.ValidationError:
         return Wrong(ErrorBody(2, "Invalid request: request must be an object"))
     except msgspec.DecodeError:

@@ -19,6 +19,7 @@ from pms.exchange import messages as m
 from pms.simulator import Simulator, SimulatorConfig, SimulatorError
 from pms.simulator.config import Limits
 from pms.simulator.gate import check_signature
+from pms.simulator.http_orders import json_list
 from pms.simulator.requests import signed_text
 from tests.unit.simulator.signed_client import KEY, SECRET, SignedClient, receive
 
@@ -305,6 +306,26 @@ async def test_stream_commands_that_are_wrong(wire: Wire) -> None:
     await socket.send_str("{nonsense")
     assert (await receive(socket))["error"]["code"] == 3
     assert (await socket.receive(5)).type is aiohttp.WSMsgType.CLOSE
+
+
+DEEP = "[" * 1150 + "]" * 1150
+
+
+async def test_json_nested_without_end_is_refused_like_any_other_that_is_wrong(wire: Wire) -> None:
+    """On every door: msgspec itself gives up with RecursionError, or UnicodeError for half a character."""
+    socket = await wire.socket("/public/ws")
+    await socket.send_str(f'{{"method":"LIST_SUBSCRIPTIONS","id":1,"zz":{DEEP}}}')
+    assert (await receive(socket))["error"]["code"] == 3
+    api = await wire.session.ws_connect(f"{wire.simulator.ws_url}/ws-fapi/v1")
+    await api.send_str(f'{{"id":1,"method":"ping","zz":{DEEP}}}')
+    assert (await receive(api))["status"] == 400
+    answer = await wire.client.signed("POST", "/fapi/v1/batchOrders", batchOrders=DEEP)
+    assert (answer.status, answer.body["code"]) == (400, -1102)
+    assert json_list('["\udcff"]') is None, "bytes of a form that are no UTF-8"
+    async with wire.session.post(
+        f"{wire.simulator.url}/sim/fault", data=DEEP, headers={"X-PMS-Sim-Token": "token"}
+    ) as response:
+        assert response.status == 400
 
 
 async def test_too_many_messages_disconnect(wire: Wire) -> None:

@@ -322,8 +322,17 @@ class AccountView(Protocol):
 
     async def order_fills(self, symbol: Symbol, order_id: ExchangeOrderId) -> Sequence[ExchangeFill]: ...
 
-    async def fills_since(self, symbol: Symbol, trade_id: TradeId) -> Sequence[ExchangeFill]:
-        """Return the account's executions on the symbol with a trade id above the given one, oldest first."""
+    async def fills_since(self, symbol: Symbol, trade_id: TradeId, since_ms: int) -> Sequence[ExchangeFill]:
+        """Return the account's next executions on the symbol with a trade id above the given one, oldest
+        first: a bounded part of them, and none only when there are none.
+
+        `since_ms` (the exchange's clock) is a time before the first of them; it bounds the search when the
+        trade id cannot. What lies further back than `fills_reach_ms` is not told by the exchange any more.
+        """
+        ...
+
+    def fills_reach_ms(self) -> int:
+        """Return how far back from now the exchange tells executions."""
         ...
 
 

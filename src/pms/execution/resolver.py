@@ -6,7 +6,7 @@ reservations.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 
 import structlog
@@ -32,6 +32,12 @@ RETRY_SECONDS_MAX = 10.0
 
 FORGOTTEN_AFTER_MS = 3 * 86_400_000 + 60_000
 """After this the exchange need not know a confirmed order that ended without a fill; a minute for clocks."""
+
+FORGOTTEN_WHOLLY_AFTER_MS = 90 * 86_400_000 + 60_000
+"""After this the exchange need not know any order, filled or not (Binance spec 2.2); a minute for clocks."""
+
+CLOCKS_MS = 60_000
+"""No execution of an order is older than its intent by more than clocks may differ."""
 
 BookFill = Callable[[ExchangeFill], Awaitable[None]]
 
@@ -59,6 +65,7 @@ class DoubtResolver:
         self._clock = clock
         self._doubts: dict[ClientOrderId, None] = {}
         self._pursued: set[ClientOrderId] = set()
+        self._beyond_proof: set[ClientOrderId] = set()
         self._wake = asyncio.Event()
         self._settled = self._absent = self._retries = 0
 
@@ -157,7 +164,14 @@ class DoubtResolver:
         if order.state is not OrderState.UNKNOWN:
             return False  # in the sender's hands: how long its request is valid is not known here
         signed_until_ms = (order.timestamp_ms or order.created_at_ms) + order.recv_window_ms + PROOF_MARGIN_MS
-        if await self._account.server_time_ms() <= signed_until_ms:
+        now_ms = await self._account.server_time_ms()
+        if now_ms <= signed_until_ms:
+            return False
+        if order.created_at_ms < now_ms - self._account.fills_reach_ms():
+            # The exchange has forgotten orders and executions of that time: silence proves nothing.
+            if order.client_order_id not in self._beyond_proof:
+                self._beyond_proof.add(order.client_order_id)
+                log.error("unknown_order_beyond_proof", client_order_id=order.client_order_id)
             return False
         if await self._has_unexplained_trade(order):
             log.error("unknown_order_with_unexplained_trade", client_order_id=order.client_order_id)
@@ -172,15 +186,17 @@ class DoubtResolver:
         """End a confirmed order that the exchange has forgotten: one that ended without a fill cannot be
         queried three days after its creation (Binance spec 2.2)."""
         order_id = order.exchange_order_id
-        if order_id is None or order.booked_quantity:
+        if order_id is None:
             return False
-        if await self._account.server_time_ms() <= order.created_at_ms + FORGOTTEN_AFTER_MS:
+        kept_ms = FORGOTTEN_WHOLLY_AFTER_MS if order.booked_quantity else FORGOTTEN_AFTER_MS
+        if await self._account.server_time_ms() <= order.created_at_ms + kept_ms:
             return False
         if any(
             report.client_order_id == order.client_order_id for report in await self._account.open_orders()
         ):
             return False
-        if await self._account.order_fills(order.symbol, order_id):
+        fills = await self._account.order_fills(order.symbol, order_id)
+        if any(not self._ledger.is_booked(fill) for fill in fills):
             return False
         log.warning("order_forgotten_by_the_exchange", client_order_id=order.client_order_id)
         await self._ledger.record_terminal(
@@ -191,7 +207,7 @@ class DoubtResolver:
     async def _has_unexplained_trade(self, order: JournalOrder) -> bool:
         """Look for an execution that could be the order's: on its side, of an order that is not known
         otherwise."""
-        fills = await self._account.fills_since(order.symbol, self._ledger.last_trade_id(order.symbol))
+        fills = [fill async for fill in self._fills_after(order)]
         known = {row.exchange_order_id for row in self._ledger.open_orders() if row.symbol == order.symbol}
         suspects = {
             fill.order_id
@@ -202,6 +218,13 @@ class DoubtResolver:
             if await self._account.client_order_id(order.symbol, order_id) in (None, order.client_order_id):
                 return True
         return False
+
+    async def _fills_after(self, order: JournalOrder) -> AsyncIterator[ExchangeFill]:
+        trade_id, since_ms = self._ledger.last_trade_id(order.symbol), order.created_at_ms - CLOCKS_MS
+        while fills := await self._account.fills_since(order.symbol, trade_id, since_ms):
+            for fill in fills:
+                yield fill
+            trade_id, since_ms = fills[-1].trade_id, fills[-1].trade_time_ms
 
     def statistics(self) -> ResolverStatistics:
         in_doubt = len(self._pursued | self._doubts.keys())

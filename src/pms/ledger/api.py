@@ -319,6 +319,15 @@ class Ledger(Protocol):
         orders of an earlier epoch end."""
         ...
 
+    async def last_trade_time_ms(self, symbol: Symbol) -> int:
+        """Return when the execution behind `last_trade_id` was made, or 0 when the symbol has none."""
+        ...
+
+    async def record_unreadable(self, symbol: Symbol, since_ms: int, until_ms: int) -> None:
+        """Record that the exchange does not tell the symbol's executions of a span of time any more: what was
+        executed then is in nobody's book. An action of the audit trail (`exchange.unreadable`)."""
+        ...
+
     async def update_liquidation_prices(self, prices: Mapping[PositionId, Price]) -> None:
         """Store dynamic liquidation prices (relative change above 1e-4 only, spec H40)."""
         ...

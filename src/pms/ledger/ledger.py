@@ -351,6 +351,15 @@ class LedgerService:
     async def mark_liquidated(self, sub_account_id: SubAccountId) -> SubAccount:
         return (await self._writer.submit(lambda plan, _: accounts.mark_liquidated(plan, sub_account_id)))[0]
 
+    async def last_trade_time_ms(self, symbol: Symbol) -> int:
+        return await self.queries.trade_time_ms(symbol, self.last_trade_id(symbol))
+
+    async def record_unreadable(self, symbol: Symbol, since_ms: int, until_ms: int) -> None:
+        span = {"since_ms": since_ms, "until_ms": until_ms}
+        await self._writer.submit(
+            lambda plan, _: plan.action(Actor("system", "system"), "exchange.unreadable", symbol, None, span)
+        )
+
     async def emit(
         self, sub_account_id: SubAccountId, type: str, data: Mapping[str, JsonValue]
     ) -> DurableEvent:

@@ -30,6 +30,7 @@ from pms.model.ids import (
     PositionId,
     SubAccountId,
     TradeExecutionId,
+    TradeId,
 )
 from pms.model.money import Money, Price, Quantity
 from pms.model.order import JournalOrder, OrderSide, OrderType
@@ -94,6 +95,15 @@ class Queries:
             " WHERE p.sub_account_id = ? AND p.status = 'PENDING' ORDER BY j.sequence DESC LIMIT ?"
         )
         return [read_order(row).order for row in await self._store.fetch(sql, sub_account_id, limit)]
+
+    async def trade_time_ms(self, symbol: Symbol, trade_id: TradeId) -> int:
+        """Return when the last execution up to a trade id was made, Unix ms; 0 when there is none."""
+        sql = (
+            "SELECT trade_time FROM pms_fills WHERE exchange_account_id = ? AND symbol = ? AND trade_id > 0"
+            " AND trade_id <= ? ORDER BY trade_id DESC LIMIT 1"
+        )
+        rows = await self._store.fetch(sql, self._ours, symbol, trade_id)
+        return Reader("pms_fills", rows[0]).number("trade_time") if rows else 0
 
     async def history(self, sub_account_id: SubAccountId, filter: HistoryFilter) -> HistoryPage:
         """Return a page of executions, newest first, with the positions they belong to."""

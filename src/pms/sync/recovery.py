@@ -1,7 +1,8 @@
 """Closing a gap: what the exchange did while we were not listening, booked before live events are released.
 
 Steps, in order: 1. every open journal order is asked for, so that its executions are known as its own; 2.
-every execution since the last booked trade id of each symbol is booked, foreign ones included; 3. the real
+every execution since the last booked trade id of each symbol is booked, foreign ones included, and a span
+of which the exchange tells no more is recorded; 3. the real
 positions are read and the identity Σ virtual + house = exchange net is judged. The first gap is start-up
 recovery: no order leaves before it.
 """
@@ -40,13 +41,31 @@ RETRY_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
+class UnreadableSpan:
+    """A time in which the symbol's executions are in nobody's book: the exchange tells them no more. Unix ms
+    of its clock."""
+
+    symbol: Symbol
+    since_ms: int
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class RecoveryStatistics:
-    """`ready` once the first gap is closed; counts since the start."""
+    """`ready` once the first gap is closed; counts since the start; the newest unreadable span of each
+    symbol."""
 
     ready: bool
     gaps_closed: int
     orders_settled: int
     retries: int
+    unreadable: tuple[UnreadableSpan, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Watermark:
+    trade_id: TradeId
+    whole_ms: int
 
 
 class GapFiller:
@@ -70,6 +89,7 @@ class GapFiller:
         self._clock = clock
         self._recv_window_ms = recv_window_ms
         self._closed = self._settled = self._retries = 0
+        self._unreadable: dict[Symbol, UnreadableSpan] = {}
         self.ready = asyncio.Event()
 
     async def fill(self, gap: StreamGap) -> None:
@@ -79,7 +99,7 @@ class GapFiller:
         first = not self.ready.is_set()
         while True:
             try:
-                await self._fill_once(first)
+                await self._fill_once(gap, first)
                 break
             except (ExchangeError, LedgerError) as error:
                 if isinstance(error, FenceLostError):
@@ -90,12 +110,14 @@ class GapFiller:
         self._closed += 1
         self.ready.set()
 
-    async def _fill_once(self, first: bool) -> None:
+    async def _fill_once(self, gap: StreamGap, first: bool) -> None:
         if first:
             await self._adopt()
             await self._doubt_orders_of_earlier_life()
         # Settling orders books single fills; the symbols' own gaps start where they started before that.
-        since = {symbol: self._ledger.last_trade_id(symbol) for symbol in self._ledger.fill_symbols()}
+        known = dict.fromkeys((*self._ledger.fill_symbols(), *await self._held_on_the_exchange()))
+        since = {symbol: await self._watermark(symbol, gap) for symbol in known}
+        await self._report_unreadable(since)
         # First whose executions these are, then the executions in their order, then the orders' ends: booked
         # in another order, an account's profit would be split differently between realised and open.
         answers = await self._ask_orders(self._orders_to_ask(first))
@@ -170,13 +192,37 @@ class GapFiller:
         else:
             self._resolver.watch(order.client_order_id)
 
-    async def _fill_symbol(self, gap: tuple[Symbol, TradeId]) -> None:
-        symbol, since = gap
-        adopted_at_ms = self._ledger.adopted_at_ms()
-        for fill in await self._account.fills_since(symbol, since):
-            if fill.trade_time_ms >= adopted_at_ms:
-                owner = await self._owner_of(fill)
-                await self._book_fill(with_client_order_id(fill, owner, FillSource.RECOVERY))
+    async def _held_on_the_exchange(self) -> list[Symbol]:
+        # Somebody may have traded by hand in the gap what was never traded here.
+        return [position.symbol for position in await self._account.positions()]
+
+    async def _watermark(self, symbol: Symbol, gap: StreamGap) -> _Watermark:
+        """Up to where the symbol is known without a gap: by trade id, and by time on the exchange's clock."""
+        trade_id = self._ledger.last_trade_id(symbol)
+        whole_ms = gap.since_ms or await self._ledger.last_trade_time_ms(symbol)
+        return _Watermark(trade_id, max(whole_ms, self._ledger.adopted_at_ms()))
+
+    async def _fill_symbol(self, gap: tuple[Symbol, _Watermark]) -> None:
+        symbol, mark = gap
+        trade_id, since_ms = mark.trade_id, mark.whole_ms
+        # Part by part: what is booked stays, also when the next part cannot be read.
+        while fills := await self._account.fills_since(symbol, trade_id, since_ms):
+            for fill in fills:
+                if fill.trade_time_ms >= self._ledger.adopted_at_ms():
+                    owner = await self._owner_of(fill)
+                    await self._book_fill(with_client_order_id(fill, owner, FillSource.RECOVERY))
+            trade_id, since_ms = fills[-1].trade_id, fills[-1].trade_time_ms
+
+    async def _report_unreadable(self, marks: dict[Symbol, _Watermark]) -> None:
+        """Say which spans of time the exchange does not tell any more; once for each symbol and span."""
+        told_from_ms = await self._account.server_time_ms() - self._account.fills_reach_ms()
+        for symbol, mark in marks.items():
+            before = self._unreadable.get(symbol)
+            if mark.whole_ms >= told_from_ms or (before is not None and before.since_ms == mark.whole_ms):
+                continue
+            self._unreadable[symbol] = UnreadableSpan(symbol, mark.whole_ms, told_from_ms)
+            log.error("executions_beyond_reach", symbol=symbol, since_ms=mark.whole_ms, until_ms=told_from_ms)
+            await self._ledger.record_unreadable(symbol, mark.whole_ms, told_from_ms)
 
     async def _owner_of(self, fill: ExchangeFill) -> ClientOrderId:
         """Return the client order id behind an execution; trade lists of the venue do not tell it.
@@ -208,7 +254,8 @@ class GapFiller:
             raise first_cause(group) from group
 
     def statistics(self) -> RecoveryStatistics:
-        return RecoveryStatistics(self.ready.is_set(), self._closed, self._settled, self._retries)
+        unreadable = tuple(self._unreadable.values())
+        return RecoveryStatistics(self.ready.is_set(), self._closed, self._settled, self._retries, unreadable)
 
 
 def first_cause(group: ExceptionGroup[Exception]) -> Exception:

@@ -459,7 +459,7 @@ async def test_executions_are_read_page_by_page(venue: FakeVenue, exchange: Bina
         return answer([trade(n) for n in ids[:limit]])
 
     venue.script["GET", "/fapi/v1/userTrades"] = trades
-    fills = await exchange.account.fills_since(BTC, TradeId(7))
+    fills = await exchange.account.fills_since(BTC, TradeId(7), exchange.now_ms())
     assert [fill.trade_id for fill in fills] == list(range(8, 2501))
     assert venue.count("GET", "/fapi/v1/userTrades") == 3
     fills = await exchange.account.order_fills(BTC, ExchangeOrderId("1"))

@@ -132,8 +132,10 @@ async def test_a_market_order_from_placing_to_every_reading(
     ]
     assert await exchange.account.client_order_id(BTC, fill.order_id) == one.client_order_id
     assert await exchange.account.client_order_id(BTC, ExchangeOrderId("1")) is None
-    assert await exchange.account.fills_since(BTC, fill.trade_id) == []
-    assert len(await exchange.account.fills_since(BTC, TradeId(fill.trade_id - 1))) == 1
+    assert await exchange.account.fills_since(BTC, fill.trade_id, fill.trade_time_ms) == []
+    before = TradeId(fill.trade_id - 1)
+    assert len(await exchange.account.fills_since(BTC, before, fill.trade_time_ms)) == 1
+    assert len(await exchange.account.fills_since(BTC, TradeId(0), fill.trade_time_ms - 1)) == 1
     report = await report_of(exchange, one)
     assert (report.status, report.average_price) == (ExchangeOrderStatus.FILLED, Decimal("50000.1"))
     (position,) = await exchange.account.positions()

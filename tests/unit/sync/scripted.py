@@ -42,6 +42,8 @@ class ScriptedExchange:
     placed: dict[str, ClientOrderId] = field(default_factory=dict)
     settings: dict[Symbol, SymbolSettings] = field(default_factory=dict)
     account_mode: AccountMode = RIGHT_MODE
+    part: int = 1000
+    reach_ms: int = 90 * 86_400_000
     failures: int = 0
     asked: list[str] = field(default_factory=list)
 
@@ -115,6 +117,14 @@ class ScriptedExchange:
         self._ask("order fills")
         return [fill for fill in self.fills if fill.order_id == order_id]
 
-    async def fills_since(self, symbol: Symbol, trade_id: TradeId) -> Sequence[ExchangeFill]:
+    async def fills_since(self, symbol: Symbol, trade_id: TradeId, since_ms: int) -> Sequence[ExchangeFill]:
         self._ask("fills since")
-        return [fill for fill in self.fills if fill.symbol == symbol and fill.trade_id > trade_id]
+        return [
+            fill
+            for fill in self.fills
+            if fill.symbol == symbol and fill.trade_id > trade_id
+            if trade_id or fill.trade_time_ms >= since_ms
+        ][: self.part]
+
+    def fills_reach_ms(self) -> int:
+        return self.reach_ms

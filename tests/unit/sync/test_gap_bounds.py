@@ -222,3 +222,70 @@ async def test_an_order_is_pursued_once_however_often_it_is_put_in_doubt(bench: 
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
+
+
+async def test_executions_are_booked_part_by_part(bench: Bench) -> None:
+    account = await funded(bench)
+    order = await bench.desk.order(account.id, OrderSide.BUY, "5")
+    bench.exchange.fills = [bench.nameless(bench.desk.fill(order, "100", "1")) for _ in range(5)]
+    bench.exchange.part = 2
+    bench.exchange.asked.clear()
+    await bench.filler.fill(GAP)
+    position = bench.ledger.open_position(account.id, BTC)
+    assert position is not None
+    assert position.quantity == 5
+    assert bench.exchange.asked.count("fills since") == 4, "two, two, one, none"
+
+
+async def test_what_was_never_traded_here_is_found_by_its_position(bench: Bench) -> None:
+    await funded(bench)
+    foreign = replace(bench.desk.foreign(OrderSide.BUY, "2000", "3"), symbol=ETH, native_symbol="ETHUSDT")
+    bench.exchange.fills = [bench.nameless(foreign)]
+    bench.exchange.net[ETH] = Decimal(3)
+    await bench.filler.fill(GAP)
+    assert bench.ledger.is_booked(foreign)
+    assert bench.ledger.expected_net(ETH) == 3
+
+
+@pytest.mark.parametrize(("days", "told"), [(0.04, False), (4, False), (8, False), (100, True)])
+async def test_a_span_beyond_the_exchanges_reach_is_recorded(bench: Bench, days: float, told: bool) -> None:
+    account = await funded(bench)
+    await bench.desk.trade_at(account.id, OrderSide.BUY, "1", "100")
+    last_ms = await bench.ledger.last_trade_time_ms(BTC)
+    assert last_ms >= START_MS
+    bench.exchange.now_ms += round(days * DAY_MS)
+    await bench.filler.fill(GAP)
+    await bench.filler.fill(GAP)
+    spans = bench.filler.statistics().unreadable
+    assert len(spans) == told
+    actions = [row for row in await bench.ledger.queries.actions(10) if row.action == "exchange.unreadable"]
+    assert len(actions) == told, "once, not at every reconnect"
+    if told:
+        until_ms = bench.exchange.now_ms - bench.exchange.reach_ms
+        assert (spans[0].symbol, spans[0].since_ms, spans[0].until_ms) == (BTC, last_ms, until_ms)
+        assert actions[0].target == BTC
+
+
+async def test_an_order_filled_in_part_ends_when_the_exchange_has_forgotten_all(bench: Bench) -> None:
+    account = await funded(bench)
+    order = await bench.desk.order(account.id, OrderSide.BUY, "2", price="90")
+    await bench.desk.book(bench.desk.fill(order, "90", "1"))
+    bench.exchange.now_ms += 90 * DAY_MS
+    assert not await bench.resolver.settle(order), "until then its executions would be told"
+    bench.exchange.now_ms += 61_000
+    assert await bench.resolver.settle(order)
+    assert state(bench.ledger, order) is None
+    position = bench.ledger.open_position(account.id, BTC)
+    assert position is not None
+    assert position.quantity == 1
+
+
+async def test_silence_of_an_exchange_that_has_forgotten_proves_nothing(bench: Bench) -> None:
+    account = await funded(bench)
+    order = await bench.desk.order(account.id, OrderSide.BUY, "1", acknowledge=False)
+    await bench.ledger.record_unknown(order.client_order_id, START_MS, 2000)
+    bench.exchange.now_ms += 100 * DAY_MS
+    doubted = bench.ledger.order(order.client_order_id)
+    assert doubted is not None
+    assert not await bench.resolver.settle(doubted)
+    assert state(bench.ledger, order) is OrderState.UNKNOWN

@@ -7,6 +7,7 @@ import msgspec
 from pms.exchange.binance.convert import fill_of_trade, number, positions_of, report_of_answer
 from pms.exchange.binance.rest import RestClient
 from pms.exchange.binance.symbols import SymbolDirectory
+from pms.exchange.binance.trade_windows import REACH_MS, windows, within_reach
 from pms.exchange.binance.trading import NO_SUCH_ORDER, ORDER_PATH
 from pms.exchange.errors import AccountGuardError, ExchangeRefusal, ExchangeUnavailable, UnreadablePayload
 from pms.exchange.messages import (
@@ -28,7 +29,13 @@ REAL_EPOCH = "binance"
 
 TRADES_PER_PAGE = 1000
 PAGES_MAX = 200
-"""Bound of one reading of executions (200,000). Beyond it the reading fails; it is never cut silently."""
+"""Bound of the reading of one order (200,000 executions). Beyond it the reading fails; it is never cut
+silently."""
+
+CLOCKS_MS = 10_000
+
+PAGES_PER_PART = 10
+"""Pages of one part of a symbol's executions; the reader books a part before it asks for the next."""
 
 _config_decoder = msgspec.json.Decoder(AccountConfig)
 _account_decoder = msgspec.json.Decoder(AccountInfo)
@@ -135,10 +142,36 @@ class BinanceAccount:
         fills = await self._following(symbol, first, (("orderId", order_id),))
         return [fill for fill in fills if fill.order_id == order_id]
 
-    async def fills_since(self, symbol: Symbol, trade_id: TradeId) -> Sequence[ExchangeFill]:
-        """Return the executions with a larger trade id, oldest first. Their client order id is empty."""
-        first = await self._page(symbol, (("fromId", str(trade_id + 1)),))
-        return await self._following(symbol, first, ())
+    async def fills_since(self, symbol: Symbol, trade_id: TradeId, since_ms: int) -> Sequence[ExchangeFill]:
+        """Return the next executions with a larger trade id, oldest first; at most `PAGES_PER_PART` pages.
+
+        Their client order id is empty. An id leads on as long as the venue tells of its time; else windows
+        of seven days are walked until one holds an execution.
+        """
+        now_ms = self._rest.time.exchange_now_ms()
+        if trade_id > 0 and within_reach(since_ms, now_ms):
+            return await self._part(symbol, trade_id + 1)
+        # Our estimate of the venue's time must not cut off an execution of this moment.
+        for start_ms, end_ms in windows(since_ms, now_ms + CLOCKS_MS):
+            times = (("startTime", str(start_ms)), ("endTime", str(end_ms)))
+            ids = [row.id for row in await self._page(symbol, times) if row.id > trade_id]
+            if ids:
+                return await self._part(symbol, min(ids))
+        return []
+
+    def fills_reach_ms(self) -> int:
+        """Return the three months of the venue."""
+        return REACH_MS
+
+    async def _part(self, symbol: Symbol, first_id: int) -> list[ExchangeFill]:
+        rows: dict[int, UserTrade] = {}
+        for _ in range(PAGES_PER_PART):
+            page = await self._page(symbol, (("fromId", str(first_id)),))
+            rows.update((row.id, row) for row in page)
+            if len(page) < TRADES_PER_PAGE:
+                break
+            first_id = max(rows) + 1
+        return [fill_of_trade(rows[trade_id], self._symbols) for trade_id in sorted(rows)]
 
     async def _following(
         self, symbol: Symbol, page: list[UserTrade], only: tuple[tuple[str, str], ...]

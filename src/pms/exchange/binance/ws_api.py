@@ -223,17 +223,19 @@ class SocketTradingClient:
 
     async def run(self) -> None:
         """Keep a connection until cancelled. Requests that wait for a reply then are lost."""
-        backoff = Backoff(self._config.streams, self._random)
+        backoff, failing = Backoff(self._config.streams, self._random), False
         try:
             async with asyncio.TaskGroup() as group:
                 while True:
                     try:
                         fresh = await self._open()
                     except ExchangeUnavailable as error:
-                        log.warning("the exchange's trading socket: %s; orders go by REST", error)
+                        if not failing:
+                            log.warning("the exchange's trading socket: %s; orders go by REST", error)
+                        failing = True
                         await self._clock.sleep(backoff.ended(0.0))
                         continue
-                    opened_at = self._clock.monotonic()
+                    opened_at, failing = self._clock.monotonic(), False
                     previous, self._link = self._link, fresh
                     if previous is not None:
                         group.create_task(self._retire(previous), name="old trading socket")

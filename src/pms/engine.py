@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from pathlib import Path
 from random import SystemRandom
 
 import structlog
@@ -207,8 +208,9 @@ class Engine:
         stack.push_async_callback(ledger.release_lease)
         state = await self._shared_state(stack)
         config = self._exchange_config(simulator, folder)
-        bans = FileBans(folder.path / BAN_FILE, config.rest_url)
-        exchange = BinanceExchange(config, clock, SystemRandom(), lease.left_ms, bans)
+        exchange = BinanceExchange(
+            config, clock, SystemRandom(), lease.left_ms, kept_bans(folder.path, config)
+        )
         stack.push_async_callback(exchange.close)
         self._say(f"connecting to the exchange ({settings.exchange})")
         await exchange.start()
@@ -288,6 +290,11 @@ class Engine:
             ready.cancel()
             failed.cancel()
         parts.core.switches.ready = True
+
+
+def kept_bans(data_dir: Path, config: BinanceConfig) -> FileBans:
+    """Return the bans of a venue as the data folder keeps them, for everything that talks to it from here."""
+    return FileBans(data_dir / BAN_FILE, config.rest_url)
 
 
 def exchange_config(settings: Settings) -> BinanceConfig:

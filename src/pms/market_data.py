@@ -8,7 +8,7 @@ from random import SystemRandom
 from pms.bus.prices import PriceBoard
 from pms.bus.projection import StateProjection
 from pms.bus.redis import RedisState
-from pms.engine import EngineError, exchange_config
+from pms.engine import EngineError, exchange_config, kept_bans
 from pms.exchange.binance.adapter import BinanceExchange
 from pms.limits import WATCHED_SYMBOLS_MAX
 from pms.runtime import SystemClock, SystemIds
@@ -29,7 +29,8 @@ async def run_market_data(
         state = RedisState(address, clock, SystemIds())
         await state.start()
         stack.push_async_callback(state.close)
-        exchange = BinanceExchange(exchange_config(settings), clock, SystemRandom())
+        config = exchange_config(settings)
+        exchange = BinanceExchange(config, clock, SystemRandom(), bans=kept_bans(settings.data_dir, config))
         stack.push_async_callback(exchange.close)
         await exchange.start()
         projection = StateProjection(state, clock, EPOCH, prices=PriceBoard(settings.published_price))

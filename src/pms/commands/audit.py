@@ -5,7 +5,7 @@ from decimal import Decimal
 from random import SystemRandom
 
 from pms.data_folder import DataFolder
-from pms.engine import EMBEDDED_KEY, SIMULATOR_FILE, database_url, exchange_config
+from pms.engine import EMBEDDED_KEY, SIMULATOR_FILE, database_url, exchange_config, kept_bans
 from pms.exchange.binance.adapter import BinanceExchange
 from pms.ledger.audit import ExchangeFigures, ExchangePosition
 from pms.ledger.audit import audit as audit_books
@@ -64,7 +64,10 @@ async def _figures(settings: Settings, ask_exchange: bool, say: Say) -> Exchange
 
 
 async def _asked(settings: Settings) -> ExchangeFigures:
-    exchange = BinanceExchange(exchange_config(settings), SystemClock(), SystemRandom())
+    config = exchange_config(settings)
+    exchange = BinanceExchange(
+        config, SystemClock(), SystemRandom(), bans=kept_bans(settings.data_dir, config)
+    )
     try:
         await exchange.start()
         wallet = await exchange.account.wallet()

@@ -11,7 +11,7 @@ from random import SystemRandom
 from pms.bus.port import BusMode
 from pms.bus.redis import RedisState
 from pms.data_folder import DataFolder
-from pms.engine import database_url, exchange_config
+from pms.engine import database_url, exchange_config, kept_bans
 from pms.exchange.binance.adapter import BinanceExchange
 from pms.ledger.inspect import inspect_database
 from pms.model.errors import PmsError
@@ -97,7 +97,10 @@ async def _redis(settings: Settings) -> str:
 async def _exchange(settings: Settings) -> str:
     if settings.exchange == SIMULATOR:
         return f"embedded simulator, {len(reference_info().symbols)} symbols packaged"
-    exchange = BinanceExchange(exchange_config(settings), SystemClock(), SystemRandom())
+    config = exchange_config(settings)
+    exchange = BinanceExchange(
+        config, SystemClock(), SystemRandom(), bans=kept_bans(settings.data_dir, config)
+    )
     try:
         await exchange.start()
         await require_mode(exchange.account)

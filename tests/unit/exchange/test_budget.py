@@ -248,6 +248,8 @@ def test_a_ban_is_kept_for_the_venue_that_spoke_it(tmp_path: Path) -> None:
     assert FileBans(path, "https://fapi.binance.com").load() == Ban(MINUTE, 7)
     assert FileBans(path, "https://demo-fapi.binance.com").load() == Ban()
     assert [each.name for each in tmp_path.iterdir()] == ["ban.json"]
+    FileBans(path, "https://fapi.binance.com").save(Ban(MINUTE - 1, 8))
+    assert bans.load() == Ban(MINUTE, 8), "a longer ban of another process stays"
     path.write_bytes(b"{half")
     assert bans.load() == Ban()
     FileBans(tmp_path / "nowhere" / "ban.json", "x").save(Ban(1))

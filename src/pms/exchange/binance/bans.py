@@ -63,11 +63,17 @@ class FileBans:
         return Ban(kept.all_until_ms, kept.orders_until_ms) if kept.venue == self._venue else Ban()
 
     def save(self, ban: Ban) -> None:
-        """Write at once: this blocks for a disk write, at a moment when nothing may be sent anyway."""
-        draft = self._path.with_name(f"{self._path.name}.draft")
+        """Write at once: this blocks for a disk write, at a moment when nothing may be sent anyway.
+
+        A longer ban that another process has kept meanwhile stays.
+        """
+        before = self.load()
+        all_until_ms = max(ban.all_until_ms, before.all_until_ms)
+        orders_until_ms = max(ban.orders_until_ms, before.orders_until_ms)
+        draft = self._path.with_name(f"{self._path.name}.{os.getpid()}")
         try:
             with draft.open("wb") as file:
-                file.write(msgspec.json.encode(_Kept(self._venue, ban.all_until_ms, ban.orders_until_ms)))
+                file.write(msgspec.json.encode(_Kept(self._venue, all_until_ms, orders_until_ms)))
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(self._path)

@@ -132,16 +132,17 @@ class Exchange:
 
 
 @asynccontextmanager
-async def exchange(**config: Any) -> AsyncIterator[Exchange]:
-    """Run an exchange with BTCUSDT at 60000.0 / 60000.1 and one account."""
-    clock = VirtualClock()
+async def exchange(start_ms: int = START_MS, quoted: bool = True, **config: Any) -> AsyncIterator[Exchange]:
+    """Run an exchange with one account and, if `quoted`, BTCUSDT at 60000.0 / 60000.1 and ETHUSDT at 3000."""
+    clock = VirtualClock(start_ms)
     config.setdefault("accounts", ((KEY, SECRET, WALLET),))
     config.setdefault("symbols", ("BTCUSDT", "ETHUSDT"))
     simulator = Simulator(SimulatorConfig(**config), clock)
     await simulator.start(serve=False)
     try:
-        simulator.set_quote("BTCUSDT", D("60000.0"), D("60000.1"), D(10), D(10))
-        simulator.set_quote("ETHUSDT", D("3000.00"), D("3000.01"), D(100), D(100))
+        if quoted:
+            simulator.set_quote("BTCUSDT", D("60000.0"), D("60000.1"), D(10), D(10))
+            simulator.set_quote("ETHUSDT", D("3000.00"), D("3000.01"), D(100), D(100))
         yield Exchange(simulator, clock)
     finally:
         await simulator.stop()

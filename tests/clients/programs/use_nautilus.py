@@ -21,6 +21,7 @@ from nautilus_trader.adapters.binance import (
 )
 from nautilus_trader.config import LiveExecEngineConfig, LoggingConfig, StrategyConfig, TradingNodeConfig
 from nautilus_trader.live.node import TradingNode
+from nautilus_trader.model.currencies import USDT
 from nautilus_trader.model.data import QuoteTick
 from nautilus_trader.model.enums import OrderSide, TimeInForce
 from nautilus_trader.model.identifiers import InstrumentId, TraderId
@@ -170,7 +171,7 @@ async def round_trip(strategy: RoundTrip, steps: Steps) -> None:
 
     def wallet() -> Decimal:
         account = strategy.portfolio.account(INSTRUMENT.venue)
-        return account.balance_total().as_decimal()
+        return account.balance_total(USDT).as_decimal()
 
     before = wallet()
     fills = []

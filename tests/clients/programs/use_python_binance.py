@@ -37,12 +37,13 @@ class UserEvents:
         self.rows: list[dict[str, Any]] = []
         self._socket = sockets.futures_user_socket()
         self._open = asyncio.Event()
+        self._stopped = False
         self._task = asyncio.create_task(self._collect())
 
     async def _collect(self) -> None:
         async with self._socket as socket:
             self._open.set()
-            while True:
+            while not self._stopped:
                 self.rows.append(await socket.recv())
 
     async def opened(self) -> None:
@@ -76,10 +77,14 @@ class UserEvents:
                         return row
         return None
 
-    async def stop(self) -> None:
-        """Close the socket."""
+    def stop(self) -> asyncio.Task[None]:
+        """Close the socket; the library takes up to ten seconds for it on a quiet one.
+
+        The flag is for Python 3.11, where `wait_for` in the library may lose the cancellation.
+        """
+        self._stopped = True
         self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        return self._task
 
 
 def matches(row: dict[str, Any], wanted: dict[str, object]) -> bool:
@@ -298,7 +303,7 @@ async def round_trip(client: Client, steps: Steps, events: UserEvents, hedged: b
         note("wallet", change)
 
 
-async def mode(client: Client, sockets: Sockets, hedged: bool) -> int:
+async def mode(client: Client, sockets: Sockets, hedged: bool, closing: list[asyncio.Task[None]]) -> int:
     """Everything in one position mode; returns the number of failures."""
     steps = Steps("hedge" if hedged else "one-way")
     events = None
@@ -317,7 +322,7 @@ async def mode(client: Client, sockets: Sockets, hedged: bool) -> int:
         await socket_api(client, steps, events, position)
         await conditional(client, steps, events, position)
     if events:
-        await events.stop()
+        closing.append(events.stop())
     return steps.failed
 
 
@@ -326,14 +331,16 @@ async def main() -> int:
     client = Client(KEY, SECRET)
     sockets = Sockets(client)
     steps = Steps()
+    closing: list[asyncio.Task[None]] = []
     try:
         with contextlib.suppress(Stop):
             await streams(client, sockets, steps)
         failed = steps.failed
         for hedged in (True, False):
-            failed += await mode(client, sockets, hedged)
+            failed += await mode(client, sockets, hedged, closing)
         failed += await all_calls(client, sockets)
     finally:
+        await asyncio.gather(*closing, return_exceptions=True)
         await client.close_connection()
     return 1 if failed else 0
 

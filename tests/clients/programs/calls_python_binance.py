@@ -192,7 +192,7 @@ async def shorthand_orders(c: AsyncClient, steps: Steps) -> None:
         (
             "refused: tick size",
             lambda: refused(type="LIMIT", timeInForce="GTC", price="61000.05"),
-            code(-1111),
+            code(-4014),
         ),
         ("refused: position side", lambda: refused(type="MARKET", positionSide="LONG"), code(-4061)),
         ("refused: no position", lambda: refused(type="MARKET", reduceOnly="true"), code(-2022)),

@@ -59,7 +59,8 @@ def main() -> int:
     if arguments.table:
         write_table(arguments.table, outcomes)
     good = sum(outcome.ok for outcome in outcomes)
-    print(f"clients: {good} passed, {len(outcomes) - good} failed, in {time.monotonic() - started:.0f} s")
+    print(f"in {time.monotonic() - started:.0f} s")
+    print(f"clients: {good} passed, {len(outcomes) - good} failed")
     return 0 if good == len(outcomes) else 1
 
 

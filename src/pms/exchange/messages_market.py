@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from msgspec import Struct, field
+from msgspec import UNSET, Struct, UnsetType, field
 
 from pms.exchange.messages_base import Wire, kept
 
@@ -42,14 +42,17 @@ class FundingRate(Wire, frozen=True, omit_defaults=True):
 
 
 class FundingInfo(Wire, frozen=True, omit_defaults=True):
-    """One row of GET /fapi/v1/fundingInfo: only symbols with adjusted values are listed."""
+    """One row of GET /fapi/v1/fundingInfo: only symbols with adjusted values are listed.
+
+    `update_time` is recorded, not documented, and null in some rows.
+    """
 
     symbol: str
     adjusted_funding_rate_cap: str = kept("0")
     adjusted_funding_rate_floor: str = kept("0")
     funding_interval_hours: int = kept(8)
     disclaimer: bool = kept(False)
-    update_time: int | None = None
+    update_time: int | UnsetType | None = UNSET
 
 
 class BookTicker(Wire, frozen=True, omit_defaults=True):

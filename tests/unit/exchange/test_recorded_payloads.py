@@ -165,3 +165,23 @@ def test_recorded_user_streams_survive() -> None:
             assert exactly(m.encode_message(event)) == exactly(line)
             count += 1
     assert count == 17
+
+
+REFERENCE: dict[str, Any] = {
+    "bookTicker_all_2026-07-15": list[m.BookTicker],
+    "exchangeInfo_2021-07-21": m.ExchangeInfo,
+    "exchangeInfo_2026-07-04": m.ExchangeInfo,
+    "fundingInfo_2026-07-04": list[m.FundingInfo],
+    "fundingRate_BTCUSDT_2026-06_07": list[m.FundingRate],
+    "leverageBracket_2026-05": list[m.SymbolBrackets],
+    "premiumIndex_2026-07-04": list[m.PremiumIndex],
+}
+
+
+def test_answers_of_the_real_exchange_survive() -> None:
+    """Whole answers of production; one more table of brackets is in another project's own text form."""
+    folder = root().parent / "market/reference"
+    found = {path.name.removesuffix(".json.gz") for path in folder.glob("*.json.gz")}
+    assert found == REFERENCE.keys() | {"leverageBracket_2025-06"}
+    for name, kind in REFERENCE.items():
+        without_loss(gzip.decompress((folder / f"{name}.json.gz").read_bytes()), kind)

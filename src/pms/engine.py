@@ -16,7 +16,7 @@ from pms.bus.port import BusMode, SharedState
 from pms.bus.redis import RedisState
 from pms.data_folder import DataFolder
 from pms.exchange.binance.adapter import BinanceExchange
-from pms.exchange.binance.bans import FileBans
+from pms.exchange.binance.bans import FileBans, wait_out
 from pms.exchange.binance.config import BinanceConfig, Secret
 from pms.execution.service import Trader
 from pms.lease import LeaseKeeper
@@ -194,6 +194,10 @@ class Engine:
 
     async def _build(self, stack: AsyncExitStack, simulator: Simulator | None, folder: DataFolder) -> Parts:
         settings, clock = self._settings, self._clock
+        config = self._exchange_config(simulator, folder)
+        bans = kept_bans(folder.path, config)
+        # Before the lease is taken: it would run out meanwhile.
+        await wait_out(bans, clock, self._say)
         ledger = await open_ledger(
             database_url(settings),
             ExchangeAccountId(settings.exchange_account),
@@ -207,10 +211,7 @@ class Engine:
         await lease.take(LEASE_WAIT_SECONDS, self._say)
         stack.push_async_callback(ledger.release_lease)
         state = await self._shared_state(stack)
-        config = self._exchange_config(simulator, folder)
-        exchange = BinanceExchange(
-            config, clock, SystemRandom(), lease.left_ms, kept_bans(folder.path, config)
-        )
+        exchange = BinanceExchange(config, clock, SystemRandom(), lease.left_ms, bans)
         stack.push_async_callback(exchange.close)
         self._say(f"connecting to the exchange ({settings.exchange})")
         await exchange.start()

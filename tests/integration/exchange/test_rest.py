@@ -13,8 +13,7 @@ from aiohttp import web
 from msgspec.structs import fields
 
 from pms.exchange.binance import BinanceExchange
-from pms.exchange.binance.bans import FileBans, MemoryBans
-from pms.exchange.binance.budget import Ban
+from pms.exchange.binance.bans import FileBans
 from pms.exchange.errors import (
     AccountGuardError,
     ExchangeRefusal,
@@ -328,17 +327,6 @@ async def test_a_ban_outlives_a_restart(venue: FakeVenue, tmp_path: Path) -> Non
         await after.start()
     await after.close()
     assert len(venue.requests) == asked, "not even the clock is asked for"
-
-
-async def test_the_end_of_a_short_ban_is_waited_for_at_the_start(venue: FakeVenue) -> None:
-    bans = MemoryBans()
-    clock = SystemClock()
-    until_ms = clock.now_ms() + 150
-    bans.save(Ban(until_ms))
-    exchange = BinanceExchange(venue.config(), clock, Random(1), bans=bans)
-    await exchange.start()
-    assert clock.now_ms() >= until_ms
-    await exchange.close()
 
 
 async def test_an_order_is_never_repeated_on_a_connection_that_was_closed(

@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pms.exchange.binance.bans import FileBans
+from pms.exchange.binance.bans import FileBans, MemoryBans, wait_out
 from pms.exchange.binance.budget import Ban, Budget, Counted, Pause, Ticket
 from pms.exchange.binance.costs import Cost, Lane, Pool, cost_of, endpoint_of, weight
 from pms.exchange.binance.spending import OTHERS, Spending, Spent
 from pms.exchange.messages import RateLimit
 from pms.limits import EXCHANGE_SPENDERS_MAX
+from tests.unit.exchange.test_binance_parts import Clock
 
 MINUTE = 1_700_000_040_000  # the start of a minute, exchange time
 NOW = MINUTE + 12_500
@@ -253,6 +254,16 @@ def test_a_ban_is_kept_for_the_venue_that_spoke_it(tmp_path: Path) -> None:
     path.write_bytes(b"{half")
     assert bans.load() == Ban()
     FileBans(tmp_path / "nowhere" / "ban.json", "x").save(Ban(1))
+
+
+@pytest.mark.parametrize(("left_ms", "waited_ms"), [(-5, 0), (0, 0), (120_000, 120_000), (150_001, 0)])
+async def test_a_short_ban_is_waited_for_and_a_long_one_is_not(left_ms: int, waited_ms: int) -> None:
+    bans, clock, said = MemoryBans(), Clock(), list[str]()
+    started_ms = clock.now_ms()
+    bans.save(Ban(started_ms + left_ms))
+    await wait_out(bans, clock, said.append)
+    assert clock.now_ms() - started_ms == waited_ms
+    assert len(said) == (waited_ms > 0)
 
 
 def test_who_spent_what_is_bounded() -> None:

@@ -210,13 +210,16 @@ def test_clock_refusals_ask_for_a_measurement(code: int) -> None:
         (-1003, "Way too many requests; IP(203.0.113.7) banned until 1700000000000.", None, 7_500),
         (-1003, "banned until 1699999990000", None, 0),
         (-1003, "Too many requests", 3_000, 3_000),
+        (-1003, "Way too many requests; IP banned.", None, 120_000),
+        (-1003, "Way too many requests; IP banned.", 9_000, 9_000),
         (-1003, "Too many requests", None, 47_500),
         (-1015, "Too many new orders; current limit is 300 orders per TEN_SECONDS.", None, 7_500),
         (-1015, "Too many new orders; current limit is 1200 orders per MINUTE.", None, 47_500),
     ],
 )
 def test_waiting_time_of_limits(code: int, message: str, header_ms: int | None, wait_ms: int) -> None:
-    verdict = judge(429, code, message, now_ms=NOW_MS, retry_after_ms=header_ms)
+    status = 418 if "Way" in message or "ban" in message else 429
+    verdict = judge(status, code, message, now_ms=NOW_MS, retry_after_ms=header_ms)
     assert verdict.retry_after_ms == wait_ms
     assert verdict.blocks is (Blocks.ORDERS if code == -1015 else Blocks.ALL)
 

@@ -29,9 +29,6 @@ from pms.model.symbol import Symbol
 
 log = logging.getLogger("pms.exchange.binance")
 
-BAN_WAIT_MS_MAX = 150_000
-"""The first ban of the exchange lasts two minutes; the start fails for a longer one, and says until when."""
-
 
 @dataclass(frozen=True, slots=True)
 class ExchangeStatistics:
@@ -111,13 +108,9 @@ class BinanceExchange:
     async def start(self) -> None:
         """Open connections, measure the clock, load the symbols. Raises ExchangeError; `close` it then.
 
-        A ban that is left from before and ends soon is waited for: asking would make it longer.
+        Within a ban it fails at once, and says until when; see `pms.exchange.binance.bans.wait_out`.
         """
         await self._rest.open()
-        stopped_ms = self._rest.control.stopped_ms()
-        if 0 < stopped_ms <= BAN_WAIT_MS_MAX:
-            log.warning("the exchange has banned this address; waiting %s ms", stopped_ms)
-            await self._clock.sleep(stopped_ms / 1000)
         await self._rest.time.measure()
         await self._symbols.refresh()
 

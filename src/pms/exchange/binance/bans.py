@@ -2,12 +2,17 @@
 
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
 from pms.exchange.binance.budget import Ban
+from pms.model.clock import Clock
+
+BAN_WAIT_MS_MAX = 150_000
+"""The first ban of the exchange lasts two minutes."""
 
 log = logging.getLogger("pms.exchange.binance")
 
@@ -20,6 +25,17 @@ class BanStore(Protocol):
         ...
 
     def save(self, ban: Ban) -> None: ...
+
+
+async def wait_out(store: BanStore, clock: Clock, say: Callable[[str], None]) -> None:
+    """Wait for the end of a ban that is left from before, if it ends within `BAN_WAIT_MS_MAX`.
+
+    Asking the exchange within a ban would make it longer. A longer one is left to whoever asks then.
+    """
+    left_ms = store.load().all_until_ms - clock.now_ms()
+    if 0 < left_ms <= BAN_WAIT_MS_MAX:
+        say(f"the exchange has banned this address; waiting {left_ms / 1000:.0f} s until that is over")
+        await clock.sleep(left_ms / 1000)
 
 
 class MemoryBans:

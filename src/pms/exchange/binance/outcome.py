@@ -166,6 +166,8 @@ REFUSALS: Mapping[int, RefusalCode] = {
 
 _BANNED_UNTIL = re.compile(r"banned until (\d{13})")
 _FORBIDDEN_MS = 10_000
+_BAN_MS_MIN = 120_000
+"""The shortest ban (spec 1.6), for one that does not say how long it is."""
 
 
 def refusal_of(code: int) -> RefusalCode:
@@ -194,7 +196,7 @@ def judge(
         if row.applies(status, code, text, request):
             if row.verdict.blocks is Blocks.NOTHING:
                 return row.verdict
-            return _limited(row.verdict, message, now_ms, retry_after_ms)
+            return _limited(row.verdict, status, message, now_ms, retry_after_ms)
     if 200 <= status < 300:
         return Verdict(Effect.REFUSED if code is not None and code < 0 else Effect.ACCEPTED)
     if code is not None:
@@ -204,12 +206,14 @@ def judge(
 
 
 # Limits are fixed windows aligned to the clock (spec 1.6), so the next window is a sound retry time.
-def _limited(verdict: Verdict, message: str, now_ms: int, retry_after_ms: int | None) -> Verdict:
+def _limited(verdict: Verdict, status: int, message: str, now_ms: int, retry_after_ms: int | None) -> Verdict:
     banned = _BANNED_UNTIL.search(message)
     if banned:
         wait_ms = max(0, int(banned.group(1)) - now_ms)
     elif retry_after_ms is not None:
         wait_ms = retry_after_ms
+    elif status == 418:
+        wait_ms = _BAN_MS_MIN
     else:
         orders_only = verdict.blocks is Blocks.ORDERS
         window_ms = 10_000 if orders_only and "TEN_SECONDS" in message.upper() else 60_000

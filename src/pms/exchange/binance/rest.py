@@ -191,13 +191,13 @@ class RestClient:
 
         POST parameters travel as a form, all others in the query; both byte for byte as signed.
         """
+        encoded = encode(parameters)
         opened = self.control.open(method, path, parameters, security, lane, owner)
         if isinstance(opened, Silence):
             return opened
-        encoded = encode(parameters)
         if opened.recv_window_ms:
-            stamps = (("recvWindow", str(opened.recv_window_ms)), ("timestamp", str(opened.timestamp_ms)))
-            encoded = self._signer.signed(encode((*parameters, *stamps)))
+            stamps = f"recvWindow={opened.recv_window_ms}&timestamp={opened.timestamp_ms}"
+            encoded = self._signer.signed(f"{encoded}&{stamps}" if encoded else stamps)
         progress = SimpleNamespace(connected=False)
         try:
             status, headers, body = await self._exchange(

@@ -1,5 +1,6 @@
 """Orders on the venue: single ones and batches, each order ending in a value that says what is certain."""
 
+import asyncio
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import TypeVar
 
@@ -166,23 +167,30 @@ class BinanceTrading:
         return outcomes
 
     async def cancel_many(self, orders: Sequence[tuple[Symbol, ClientOrderId]]) -> Sequence[CancelOutcome]:
-        """Cancel any number, of any symbols; one outcome for each, in order."""
+        """Cancel any number, of any symbols; one outcome for each, in order. Symbols do not wait for one
+        another."""
         outcomes: dict[int, CancelOutcome] = {}
         by_symbol: dict[Symbol, list[int]] = {}
         for place, (symbol, _) in enumerate(orders):
             by_symbol.setdefault(symbol, []).append(place)
-        for symbol, places in by_symbol.items():
-            native = self._native(symbol)
+
+        async def cancel_on(symbol: Symbol, places: list[int]) -> None:
             for part in _parts(places, lambda _: None, CANCELS_MAX):
                 ids = [orders[place][1] for place in part]
-                if native is None or len(part) == 1:
-                    results = [await self.cancel(symbol, each) for each in ids]
-                else:
-                    fields = parameters.cancels(ids, native)
-                    replies = await self._batch(Request.CANCEL, fields, ids, Lane.RISK)
-                    results = [self._cancelled(cancel_outcome(each)) for each in replies]
-                outcomes.update(zip(part, results, strict=True))
+                outcomes.update(zip(part, await self._cancel_part(symbol, ids), strict=True))
+
+        async with asyncio.TaskGroup() as group:
+            for symbol, places in by_symbol.items():
+                group.create_task(cancel_on(symbol, places), name=f"cancels on {symbol}")
         return [outcomes[place] for place in range(len(orders))]
+
+    async def _cancel_part(self, symbol: Symbol, ids: Sequence[ClientOrderId]) -> list[CancelOutcome]:
+        native = self._native(symbol)
+        if native is None or len(ids) == 1:
+            return [await self.cancel(symbol, each) for each in ids]
+        fields = parameters.cancels(ids, native)
+        replies = await self._batch(Request.CANCEL, fields, ids, Lane.RISK)
+        return [self._cancelled(cancel_outcome(each)) for each in replies]
 
     # --- inside
 

@@ -136,14 +136,16 @@ class Clearing:
         """Book one side of a trade: order, position, wallet, history and events, in the venue's order.
 
         `put` is told of the order's new state before any event is emitted; the caller drew `trade_id`.
-        `execution` is the `x` of the event: CALCULATED for what did not pass through the book (spec 5.3).
+        `execution` is the `x` of the event: CALCULATED for what did not pass through the book (spec 5.3),
+        which is free of commission (decision 0038).
         """
         position = self.position_of(account, order.symbol, order.position_side)
         key = (account.account_id, order.symbol, order.position_side)
         self.positions[key] = position
         asset = self.margin_asset(order.symbol)
         realized = position.apply(quantity * order.sign, price)
-        fee = commission.charge(self.fees, account, price * quantity, maker, asset, self.bnb_price(asset))
+        notional = price * quantity if execution == "TRADE" else ZERO
+        fee = commission.charge(self.fees, account, notional, maker, asset, self.bnb_price(asset))
         position.charge(fee.value)
         self._index(position)
         position.updated_ms = order.updated_ms = now_ms

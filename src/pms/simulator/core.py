@@ -5,7 +5,8 @@ Every method takes the time as an argument and is synchronous and deterministic.
 Not safe for use from several threads.
 
 Its parts: `account_book` (accounts and keys), `order_index` (orders by id), `order_flow` (the life of an
-order), `clearing` (positions and money). They share one journal of changes.
+order), `clearing` (positions and money), `margin_desk` (what an account can afford), `liquidation`, `funding`
+and `settlement` (what the exchange does by itself). They share one journal of changes.
 """
 
 from __future__ import annotations
@@ -25,8 +26,12 @@ from pms.simulator.algo_params import NewAlgo
 from pms.simulator.changes import Changes, Journal
 from pms.simulator.clearing import Clearing
 from pms.simulator.config import Fees
+from pms.simulator.deleveraging import DeleveragingQueue
 from pms.simulator.desk import Desk
 from pms.simulator.errors import Reject
+from pms.simulator.exchange_orders import ExchangeOrders
+from pms.simulator.funding import FundingDesk
+from pms.simulator.liquidation import Liquidator
 from pms.simulator.margin_desk import MarginDesk
 from pms.simulator.order_amend import OrderAmender
 from pms.simulator.order_flow import OrderFlow
@@ -36,19 +41,23 @@ from pms.simulator.order_timers import OrderTimers
 from pms.simulator.queue_model import MODELS
 from pms.simulator.resting import RestingQueue
 from pms.simulator.rules import SymbolRules
+from pms.simulator.settlement import ListingDesk
 from pms.simulator.state import (
     BOTH,
     USDT,
     Account,
     AlgoOrder,
     Amendment,
+    Funding,
     Income,
+    Listing,
     Market,
     Order,
     Position,
     PositionKey,
     Trade,
 )
+from pms.simulator.trading_rules import TradingRules
 
 
 class Engine:
@@ -71,8 +80,15 @@ class Engine:
         self.book = AccountBook(self.journal, self.rules, default_leverage)
         self.orders = OrderIndex()
         self.clearing = Clearing(self.journal, self.rules, self.markets, fees)
+        self.trading_rules = TradingRules(self.rules)
+        self.orders.watchers.append(self.trading_rules.watch)
         self.margin_desk = MarginDesk(
-            self.clearing, self.orders.exposures, self.rules, self.markets, self.book.leverage_of
+            self.clearing,
+            self.orders.exposures,
+            self.rules,
+            self.markets,
+            self.book.leverage_of,
+            self.trading_rules,
         )
         self.settings = AccountSettings(
             self.journal, self.book, self.orders, self.clearing, self.margin_desk, self.rules
@@ -92,6 +108,38 @@ class Engine:
         self.timers = OrderTimers(desk, self.flow)
         self.algos = AlgoIndex()
         self.algo_flow = self.flow.listener = AlgoFlow(desk, self.flow, self.algos)
+        self._open_money_desks()
+
+    def _open_money_desks(self) -> None:
+        """The parts that move money without an order of the client."""
+        self.funding = FundingDesk(self.journal, self.book, self.clearing, self.markets)
+        placing = ExchangeOrders(self.journal, self.orders, self.clearing, self.flow)
+        self.queue = DeleveragingQueue(self.book, self.clearing, self.margin_desk)
+        self.liquidator = Liquidator(
+            self.journal,
+            self.book,
+            self.clearing,
+            self.margin_desk,
+            placing,
+            self.queue,
+            self.rules,
+            self._end_orders_of,
+        )
+        self.listings = ListingDesk(
+            self.journal, self.book, self.clearing, placing, self.rules, self._end_orders_in
+        )
+
+    def _end_orders_of(self, account: Account, reason: str, now_ms: int) -> None:
+        for algo in self.algos.open_of(account):
+            self.algo_flow.cancel(account, algo, now_ms)
+        for order in self.orders.open_of(account):
+            self.flow.expire(account, order, reason, now_ms)
+
+    def _end_orders_in(self, symbol: str, reason: str, now_ms: int) -> None:
+        for algo in self.algos.at(symbol):
+            self.algo_flow.cancel(self.book.by_id[algo.account_id], algo, now_ms)
+        for order in list(self.orders.open.get(symbol, {}).values()):
+            self.flow.expire(self.book.by_id[order.account_id], order, reason, now_ms)
 
     # -- loading and draining
 
@@ -109,6 +157,10 @@ class Engine:
                     self.clearing.restore_trade(record)
                 case Income():
                     self.clearing.restore_income(record)
+                case Funding():
+                    self.funding.restore(record)
+                case Listing():
+                    self.listings.restore(record)
                 case Amendment():
                     self.orders.restore_amendment(record)
                 case AlgoOrder():
@@ -212,7 +264,7 @@ class Engine:
 
     def adl_quantile(self, account: Account, symbol: str, side: str = BOTH) -> int:
         """Return the place of a position in the deleveraging queue: 0, and 4 for those closed first."""
-        return 0
+        return self.queue.quantile(account, symbol, side)
 
     # -- orders
 
@@ -244,6 +296,31 @@ class Engine:
         """Do everything that only time makes due."""
         self.timers.tick(now_ms)
         self.algo_flow.tick(now_ms)
+        self.funding.tick(now_ms)
+        self.liquidator.tick(now_ms)
+
+    # -- forced by the exchange, for faults and scripts
+
+    def force_liquidation(self, account: Account, symbol: str, now_ms: int) -> None:
+        """Liquidate a position at once. Raises `SimulatorError` when there is none."""
+        self.liquidator.force_liquidation(account, symbol, now_ms)
+
+    def force_adl(self, account: Account, symbol: str, quantity: Decimal, now_ms: int) -> Decimal:
+        """Deleverage up to a quantity (base asset) of a position; return what was closed.
+
+        Raises `SimulatorError` when there is no position.
+        """
+        return self.liquidator.force_adl(account, symbol, quantity, now_ms)
+
+    def settle(self, symbol: str, price: Decimal, now_ms: int) -> int:
+        """End all orders of a symbol and close all positions at a price; return how many closed."""
+        return self.listings.settle(symbol, price, now_ms)
+
+    def set_status(self, symbol: str, status: str, now_ms: int, delivery_ms: int | None = None) -> None:
+        """Give a symbol another status, such as SETTLING, and delivery time; both are stored."""
+        self.listings.set_status(symbol, status, now_ms, delivery_ms)
+
+    # -- orders
 
     def check(self, account: Account, new: NewOrder, now_ms: int) -> Order | Reject:
         """Judge a placement without doing it; returns the order that it would be."""

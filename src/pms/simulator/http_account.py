@@ -267,8 +267,10 @@ def order_limits(venue: Venue, call: Call) -> Answer:
 
 
 def trading_status(venue: Venue, call: Call) -> Answer:
-    """GET apiTradingStatus: no indicator is ever raised here."""
-    return {"indicators": {}, "updateTime": call.now_ms}
+    """GET apiTradingStatus: the ratios of the account's own orders in the current ten minutes."""
+    rules = venue.engine.trading_rules
+    indicators = rules.indicators(call.account, call.params.get("symbol"), call.now_ms)
+    return {"indicators": indicators, "updateTime": call.now_ms}
 
 
 ENDPOINTS: dict[tuple[str, str], Endpoint] = {

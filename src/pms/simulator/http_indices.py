@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from pms.simulator.errors import INVALID_SYMBOL, Reject, mandatory
-from pms.simulator.state import ZERO
+from pms.simulator.state import ZERO, money
 from pms.simulator.venue import Answer, Call, Endpoint, Venue
 
 BUFFERS = {"USDT": "0.00010000", "USDC": "0.00010000", "BTC": "0.05000000", "ETH": "0.05000000"}
@@ -44,6 +44,12 @@ def funding_rate(venue: Venue, call: Call) -> Answer:
         for name in chosen
         for moment, rate in venue.funding.get(name, ())
         if (start or 0) <= moment <= end
+    ]
+    rows += [
+        _row(name, f"{settled.rate:.8f}", settled.time_ms, money(settled.mark))
+        for name in chosen
+        for settled in venue.engine.funding.settled.get(name, ())
+        if (start or 0) <= settled.time_ms <= end
     ]
     rows.sort(key=lambda row: int(row["fundingTime"]))
     limit = call.limit(100, 1000)

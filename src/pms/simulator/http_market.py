@@ -29,8 +29,9 @@ def time(venue: Venue, call: Call) -> Answer:
 
 
 def exchange_info(venue: Venue, call: Call) -> Answer:
-    """GET exchangeInfo: always the whole list."""
-    return msgspec.structs.replace(venue.info, server_time=call.now_ms)
+    """GET exchangeInfo: always the whole list, with the status each symbol has now."""
+    symbols = [venue.engine.rules[info.symbol].info for info in venue.info.symbols]
+    return msgspec.structs.replace(venue.info, server_time=call.now_ms, symbols=symbols)
 
 
 def _markets(venue: Venue, call: Call) -> list[Market] | Reject:

@@ -5,10 +5,6 @@ A delisting is TRADING → PRE_SETTLE or SETTLING → CLOSE; what happens to pos
 
 from __future__ import annotations
 
-import dataclasses
-
-import msgspec
-
 from pms.simulator.errors import SimulatorError
 from pms.simulator.venue import Venue
 
@@ -26,9 +22,5 @@ def set_status(venue: Venue, symbol: str, status: str, now_ms: int, delivery_ms:
         raise SimulatorError(f"The symbol {symbol} is not listed here.")
     if status not in STATUSES:
         raise SimulatorError(f"{status} is no status. Known: {', '.join(sorted(STATUSES))}.")
-    delivery = rules.info.delivery_date if delivery_ms is None else delivery_ms
-    info = msgspec.structs.replace(rules.info, status=status, delivery_date=delivery)
-    changed = venue.engine.rules[symbol] = dataclasses.replace(rules, info=info)
-    listed = [info if known.symbol == symbol else known for known in venue.info.symbols]
-    venue.info = msgspec.structs.replace(venue.info, symbols=listed)
-    venue.feed.streams.contract_info(changed, now_ms)
+    venue.engine.set_status(symbol, status, now_ms, delivery_ms)
+    venue.feed.streams.contract_info(venue.engine.rules[symbol], now_ms)

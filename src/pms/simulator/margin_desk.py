@@ -12,6 +12,7 @@ from pms.simulator.errors import Reject
 from pms.simulator.exposure import Exposure, Exposures, contribution
 from pms.simulator.rules import SymbolRules
 from pms.simulator.state import USDT, ZERO, Account, Market, Order, Position
+from pms.simulator.trading_rules import TradingRules
 
 MARKET_BUY_FACTOR = Decimal("1.0005")
 """A market buy is assumed to pay this much above the best ask (spec section 7, assumed price)."""
@@ -27,12 +28,14 @@ class MarginDesk:
         rules: Mapping[str, SymbolRules],
         markets: Mapping[str, Market],
         leverage_of: Callable[[Account, str], int],
+        trading_rules: TradingRules,
     ) -> None:
         self._clearing = clearing
         self._exposures = exposures
         self._rules = rules
         self._markets = markets
         self._leverage_of = leverage_of
+        self._trading_rules = trading_rules
 
     def asset_of(self, symbol: str) -> str:
         """Return the margin asset of a symbol."""
@@ -69,7 +72,10 @@ class MarginDesk:
         return margin.liquidation_price(held, totals, self._rules[symbol])
 
     def check_new(self, account: Account, order: Order) -> Reject | None:
-        """-2027, -2019 and -4118: an order may not need more margin than there is."""
+        """-2023 and -4400, then -2027, -2019 and -4118: an order may not need more margin than there is."""
+        refused = self._check_standing(account, order)
+        if refused:
+            return refused
         symbol, side = order.symbol, order.position_side
         before = self.of(account, self.asset_of(symbol))
         price = self._assumed_price(order)
@@ -89,6 +95,12 @@ class MarginDesk:
         mark = self._markets[symbol].mark or price
         open_loss = order.quantity * max(ZERO, (price - mark) * order.sign)
         return errors.MARGIN if before.free - grown - open_loss < 0 else None
+
+    def _check_standing(self, account: Account, order: Order) -> Reject | None:
+        if account.liquidating:
+            return errors.IN_LIQUIDATION
+        locked = self._trading_rules.locked(account, order.symbol, order.created_ms)
+        return errors.QUANTITATIVE_RULE if locked and not order.closes else None
 
     def _check_reduce_only(
         self,

@@ -204,6 +204,15 @@ class OrderFlow:
             account, order, price, quantity, maker, now_ms, self._orders.put, trade_id
         )
 
+    def fill_off_book(
+        self, account: Account, order: Order, price: Decimal, trade_id: int, now_ms: int
+    ) -> None:
+        """Execute an order of the exchange itself whole, outside the book (`exchange_orders`)."""
+        position = self._desk.clearing.fill(
+            account, order, price, order.quantity, False, now_ms, self._orders.put, trade_id, "CALCULATED"
+        )
+        self._settle(order, position, order.quantity, now_ms)
+
     # -- ending
 
     def cancel(self, account: Account, order: Order, now_ms: int) -> Order | Reject:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from pms.simulator.exposure import Exposures
@@ -29,6 +29,7 @@ class OrderIndex:
         self.open: dict[str, dict[int, Order]] = {}
         self.closed: OrderedDict[int, Order] = OrderedDict()
         self.exposures = Exposures()
+        self.watchers: list[Callable[[Order], None]] = []
         self.amendments: deque[Amendment] = deque(maxlen=AMENDMENTS_KEPT)
         self.next_id = FIRST_ORDER_ID
         self.next_amendment_id = 1
@@ -60,6 +61,8 @@ class OrderIndex:
     def put(self, order: Order) -> None:
         """Take a new order, or a known one whose state or quantity has changed."""
         self.exposures.update(order)
+        for watch in self.watchers:
+            watch(order)
         if order.client_order_id:
             key = (order.account_id, order.symbol, order.client_order_id)
             self._latest_by_client_id[key] = max(self._latest_by_client_id.get(key, 0), order.order_id)

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from pms.exchange.messages import ExchangeInfo, RateLimit
 from pms.model.clock import Clock
-from pms.simulator import recordings_index, replay
+from pms.simulator import money_hooks, recordings_index, replay
 from pms.simulator.committer import Committer
 from pms.simulator.config import Limits, SimulatorConfig
 from pms.simulator.core import Engine
@@ -120,6 +120,7 @@ class Simulator:
         origin_ms = int(store.meta("origin_ms", str(self.clock.now_ms())))
         intervals = recordings_index.reference_funding_info()
         feed = Feed(engine, hub, sources, funding, origin_ms, config.speed, intervals)
+        money_hooks.join(engine, feed, config.limits)
         return Venue(
             config=config,
             clock=self.clock,

@@ -277,10 +277,11 @@ class Funding(Struct, frozen=True):
 
 
 class Listing(Struct, frozen=True):
-    """A symbol whose status was changed here; the exchangeInfo answer shows it."""
+    """A symbol whose status was changed here; the exchangeInfo answer shows it. Delivery in Unix ms."""
 
     symbol: str
     status: str
+    delivery_ms: int = 0
 
 
 class Account(Struct):

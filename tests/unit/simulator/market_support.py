@@ -26,6 +26,7 @@ def engine_with(
     quote(engine, "BTCUSDT", "60000.0", "60000.1")
     if "ETHUSDT" in symbols:
         quote(engine, "ETHUSDT", "3000.00", "3000.01")
+    engine.tick(NOW)  # the first one notes from when on funding is owed
     engine.drain()
     return engine, account
 

@@ -30,7 +30,8 @@ class RefusalCode(Enum):
     EXCHANGE_QTY_TOO_SMALL = (400, "The exchange refused the quantity as too small (-4003).")
     EXCHANGE_REJECTED = (400, "The exchange refused the order.")
     # Codes of this system.
-    UNKNOWN_SYMBOL = (400, "The exchange does not list the symbol, or it is not trading.")
+    UNKNOWN_SYMBOL = (400, "The exchange does not list the symbol.")
+    SYMBOL_NOT_TRADING = (400, "The symbol has left trading on the exchange; only reducing is allowed.")
     INVALID_QUANTITY = (400, "The quantity is not a finite positive number on the lot step.")
     INVALID_PRICE = (400, "The price is not a finite positive number within the symbol's bounds.")
     INVALID_LEVERAGE = (400, "The leverage is not a finite number between 1 and 125.")

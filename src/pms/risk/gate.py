@@ -305,7 +305,7 @@ def _exposure_blockers(given: GateInput, account: SubAccount, rules: SymbolRules
     if given.liquidating:
         found.append(messages.refusal(RefusalCode.LIQUIDATION_IN_PROGRESS))
     if not rules.trading:
-        found.append(messages.refusal(RefusalCode.UNKNOWN_SYMBOL, symbol=rules.symbol))
+        found.append(messages.refusal(RefusalCode.SYMBOL_NOT_TRADING, symbol=rules.symbol))
     stale = (
         [str(given.request.symbol)] if given.mark is not None and given.mark_age_ms > STALE_AFTER_MS else []
     )

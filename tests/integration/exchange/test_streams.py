@@ -101,7 +101,7 @@ async def test_each_stream_is_asked_for_on_its_class_and_delivered(
         ("UNSUBSCRIBE", ["btcusdt@bookTicker"]),
     ]
     assert wishes(venue, "market")[:2] == [
-        ("SUBSCRIBE", ["btcusdt@markPrice@1s"]),
+        ("SUBSCRIBE", ["!contractInfo", "btcusdt@markPrice@1s"]),
         ("SUBSCRIBE", ["ethusdt@markPrice@1s"]),
     ]
     assert [(each.symbol, each.price, each.funding_rate) for each in marks] == [(BTC, 100.5, 0.0001)]
@@ -126,7 +126,7 @@ async def test_a_burst_is_conflated_to_the_newest_value_of_each_symbol(
 
 async def test_batches_and_pace_of_commands(venue: FakeVenue) -> None:
     venue.natives = [f"C{number}USDT" for number in range(7)]
-    exchange = await started(venue, streams_per_command_max=2, commands_per_second_max=20.0, streams_max=7)
+    exchange = await started(venue, streams_per_command_max=2, commands_per_second_max=20.0, streams_max=8)
     for native in venue.natives:
         exchange.market.subscribe(Symbol(f"{native[:-4]}/USDT:USDT"))
     with pytest.raises(UnreadablePayload):
@@ -135,7 +135,7 @@ async def test_batches_and_pace_of_commands(venue: FakeVenue) -> None:
         exchange._streams.supervisor.market.want("one@markPrice@1s")
     async with running(exchange.run()):
         await until(lambda: len(wishes(venue, "market")) == 4)
-    assert [len(params) for _, params in wishes(venue, "market")] == [2, 2, 2, 1]
+    assert [len(params) for _, params in wishes(venue, "market")] == [2, 2, 2, 2]
     times = [at for at, _ in venue.commands["market"]]
     assert times[-1] - times[0] > 0.12, "three pauses of 50 ms"
     await exchange.close()
@@ -153,7 +153,7 @@ async def test_market_reconnects_after_a_cut_and_subscribes_again(
         await until(lambda: len(wishes(venue, "market")) == 2)
         await venue.send("market", mark("BTCUSDT", "5"))
         await until(lambda: marks)
-    assert wishes(venue, "market")[1] == ("SUBSCRIBE", ["btcusdt@markPrice@1s"])
+    assert wishes(venue, "market")[1] == ("SUBSCRIBE", ["!contractInfo", "btcusdt@markPrice@1s"])
 
 
 async def test_silence_after_subscribing_and_later_is_noticed(venue: FakeVenue) -> None:
@@ -198,6 +198,26 @@ async def test_a_failing_handler_ends_the_run(venue: FakeVenue, exchange: Binanc
         async with asyncio.timeout(5):
             await task
     assert caught.group_contains(ArithmeticError)
+
+
+async def test_the_stream_tells_that_a_contract_leaves_trading(
+    venue: FakeVenue, exchange: BinanceExchange
+) -> None:
+    def contract_info(native: str, status: str, family: int) -> dict[str, object]:
+        event = {"e": "contractInfo", "E": 1, "s": native, "ct": "PERPETUAL", "dt": 1, "ot": 1}
+        return event | {"cs": status, "st": family}
+
+    exchange.market.subscribe(BTC)
+    async with running(exchange.run()):
+        await until(lambda: venue.commands["market"])
+        await venue.send("market", contract_info("ETHUSDT", "SETTLING", 2))
+        await venue.send("market", contract_info("BTCUSDT", "PRE_DELIVERING", 1))
+        await until(lambda: exchange.statistics().symbols_reduce_only == (BTC,))
+        assert not exchange.market.rules()[BTC].trading
+        await venue.send("market", contract_info("BTCUSDT", "TRADING", 1))
+        await until(lambda: exchange.market.rules()[BTC].trading)
+        exchange.market.unsubscribe(BTC)
+        await until(lambda: exchange.statistics().supervisor.sockets == 0)
 
 
 # --- user stream

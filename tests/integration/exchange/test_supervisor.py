@@ -66,8 +66,8 @@ async def test_more_symbols_open_more_sockets_and_fewer_move_together(venue: Fak
     for native in venue.natives:
         exchange.market.subscribe(unified(native))
     async with running(exchange.run()):
-        await until(lambda: sum(map(len, venue.subscribed.values())) == 50)
-        assert sorted(map(len, venue.subscribed.values())) == [5, 5, 10, 10, 10, 10]
+        await until(lambda: sum(map(len, venue.subscribed.values())) == 51)
+        assert sorted(map(len, venue.subscribed.values())) == [5, 6, 10, 10, 10, 10]
         # Two thirds are given up: the rest moves to one socket, and a tick comes through at every moment.
         kept = venue.natives[::4]
         for native in set(venue.natives) - set(kept):
@@ -83,10 +83,10 @@ async def test_more_symbols_open_more_sockets_and_fewer_move_together(venue: Fak
                     assert told >= 1, "while it moves a stream is on two sockets, never on none"
                 await asyncio.sleep(0.01)
         await until(lambda: len(marks) == sent * len(kept))
-        assert sum(map(len, venue.subscribed.values())) == 2 * len(kept)
+        assert sum(map(len, venue.subscribed.values())) == 2 * len(kept) + 1
     counted = exchange.statistics()
     assert counted.supervisor.moves > 0
-    assert counted.supervisor.streams == 2 * len(kept)
+    assert counted.supervisor.streams == 2 * len(kept) + 1
     assert counted.supervisor.failures == 0
     await exchange.close()
 
@@ -194,7 +194,7 @@ async def test_a_stream_that_stays_open_and_silent_market(venue: FakeVenue) -> N
     exchange.market.subscribe(BTC)
     exchange.market.subscribe(unified("ETHUSDT"))
     async with running(exchange.run()):
-        await until(lambda: all(len(streams) == 2 for streams in venue.subscribed.values()))
+        await until(lambda: sum(map(len, venue.subscribed.values())) == 5)
         stale: list[int] = []
         async with asyncio.timeout(6):
             while exchange.statistics().market_sockets[1].renewals == 0:
@@ -203,10 +203,10 @@ async def test_a_stream_that_stays_open_and_silent_market(venue: FakeVenue) -> N
                 stale.append(exchange.statistics().market_sockets[1].streams_stale)
         assert stale[0] == 0
         assert max(stale) == 1
-        alone = [command for _, command in venue.commands["market"][1:]]
-        assert [(one["method"], one["params"]) for one in alone][:1] == [
-            ("UNSUBSCRIBE", ["ethusdt@markPrice@1s"])
-        ]
+        renewal = {"method": "UNSUBSCRIBE", "params": ["ethusdt@markPrice@1s"]}
+        await until(
+            lambda: any(command.items() >= renewal.items() for _, command in venue.commands["market"])
+        )
         assert exchange.statistics().market_sockets[1].connects == 1
         # Now nothing comes at all.
         await until(lambda: exchange.statistics().market_sockets[1].stale)

@@ -1,5 +1,6 @@
 """Names and filters from the exchange's own list."""
 
+import asyncio
 import gzip
 from decimal import Decimal
 
@@ -7,10 +8,11 @@ import msgspec
 import pytest
 
 from pms.exchange.binance.symbols import SymbolDirectory, SymbolMap, unified_name
-from pms.exchange.errors import UnreadablePayload
+from pms.exchange.errors import ExchangeUnavailable, UnreadablePayload
 from pms.exchange.messages import ExchangeInfo, SymbolInfo
 from pms.model.symbol import Symbol
 from tests.support.paths import shared_data
+from tests.support.waiting import until
 
 ENDLESS = 4_133_404_800_000
 
@@ -33,7 +35,25 @@ NAMES = [
     (contract("BTCUSDC", "BTC", "USDC"), "BTC/USDC:USDC"),
     (contract("ETHBTC", "ETH", "BTC"), "ETH/BTC:BTC"),
     (contract("1000PEPEUSDT", "1000PEPE"), "1000PEPE/USDT:USDT"),
+    (contract("1MBABYDOGEUSDT", "1MBABYDOGE"), "1MBABYDOGE/USDT:USDT"),
+    (contract("1000000MOGUSDT", "1000000MOG"), "1000000MOG/USDT:USDT"),
     (contract("币安人生USDT", "币安人生"), "币安人生/USDT:USDT"),
+    (contract("TSLAUSDT", "TSLA", contractType="TRADIFI_PERPETUAL"), "TSLA/USDT:USDT"),
+    (contract("BTCUSD_PERP", "BTC", "BTC", quoteAsset="USD"), "BTC/USD:BTC"),
+    (
+        contract("ETHUSDT_250926", "ETH", contractType="NEXT_QUARTER", deliveryDate=1_758_873_600_000),
+        "ETH/USDT:USDT-250926",
+    ),
+    (
+        contract(
+            "BTCUSDC_250627",
+            "BTC",
+            "USDC",
+            contractType="CURRENT_QUARTER DELIVERING",
+            deliveryDate=1_751_011_200_000,
+        ),
+        "BTC/USDC:USDC-250627",
+    ),
     (
         contract("BTCUSDT_250627", "BTC", contractType="CURRENT_QUARTER", deliveryDate=1_751_011_200_000),
         "BTC/USDT:USDT-250627",
@@ -56,6 +76,9 @@ def test_map_knows_all_contracts_but_trades_only_perpetuals_of_the_settle_asset(
     assert set(built.rules) == {
         "BTC/USDT:USDT",
         "1000PEPE/USDT:USDT",
+        "1MBABYDOGE/USDT:USDT",
+        "1000000MOG/USDT:USDT",
+        "TSLA/USDT:USDT",
         "币安人生/USDT:USDT",
         "XAU/USDT:USDT",
         "OLD/USDT:USDT",
@@ -134,3 +157,85 @@ async def test_directory_refreshes_for_unlisted_symbols_but_not_in_a_storm() -> 
     assert directory.refreshes == 2
     assert directory.unified("SOLUSDT") == "SOL/USDT:USDT"
     assert directory.native(Symbol("SOL/USDT:USDT")) == "SOLUSDT"
+
+
+class Listed:
+    """A directory over a list that the test changes."""
+
+    def __init__(self, *infos: SymbolInfo) -> None:
+        self.infos = list(infos)
+        self.clock = StoppedClock()
+        self.down = False
+        self.directory = SymbolDirectory(self.load, "USDT", self.clock)
+
+    async def load(self) -> ExchangeInfo:
+        if self.down:
+            raise ExchangeUnavailable("down")
+        return ExchangeInfo(symbols=list(self.infos))
+
+
+BTC, SOL = Symbol("BTC/USDT:USDT"), Symbol("SOL/USDT:USDT")
+
+
+async def test_a_contract_that_is_listed_no_more_keeps_its_name_and_does_not_trade() -> None:
+    listed = Listed(contract("BTCUSDT", "BTC"), contract("SOLUSDT", "SOL"))
+    await listed.directory.refresh()
+    del listed.infos[1]
+    await listed.directory.refresh()
+    await listed.directory.refresh()
+    assert listed.directory.unified("SOLUSDT") == SOL
+    assert listed.directory.native(SOL) == "SOLUSDT"
+    assert not listed.directory.map.rules[SOL].trading
+    assert listed.directory.reduce_only == (SOL,)
+    # Listed again under another native name: the new one owns the unified name.
+    listed.infos.append(contract("SOLUSDT2", "SOL", quoteAsset="USDT"))
+    await listed.directory.refresh()
+    assert listed.directory.native(SOL) == "SOLUSDT2"
+    assert listed.directory.reduce_only == ()
+
+
+@pytest.mark.parametrize("status", ["SETTLING", "TRADING_CANCEL_ONLY", "SOMETHING_NEW", ""])
+async def test_a_contract_that_leaves_trading_is_reduce_only(
+    status: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    listed = Listed(contract("BTCUSDT", "BTC"), contract("SOLUSDT", "SOL"))
+    directory = listed.directory
+    await directory.refresh()
+    directory.note_status("SOLUSDT", "TRADING")
+    assert directory.reduce_only == ()
+    directory.note_status("SOLUSDT", status)
+    assert directory.reduce_only == (SOL,)
+    assert "SOL/USDT:USDT has left trading" in caplog.text
+    directory.note_status("SOLUSDT", "TRADING")
+    assert directory.reduce_only == ()
+    listed.infos[1] = contract("SOLUSDT", "SOL", status=status)
+    await directory.refresh()
+    assert directory.reduce_only == (SOL,)
+    assert directory.map.rules[BTC].trading
+
+
+async def test_refusals_load_the_filters_again_but_not_in_a_storm() -> None:
+    listed = Listed(contract("BTCUSDT", "BTC"))
+    directory = listed.directory
+    await directory.refresh()
+    directory.doubt()
+    assert directory.doubts == 0, "just loaded"
+    listed.clock.seconds += 61
+    keeper = asyncio.create_task(directory.keep(1000.0))
+    listed.down = True
+    for _ in range(50):
+        directory.doubt()
+    await until(lambda: not directory._doubted.is_set(), "the attempt")
+    assert (directory.doubts, directory.refreshes) == (1, 1)
+    listed.down = False
+    listed.clock.seconds += 61
+    directory.note_status("NEWUSDT", "TRADING")
+    await until(lambda: directory.refreshes == 2, "the refresh for a new contract")
+    keeper.cancel()
+
+
+async def test_the_list_is_loaded_again_in_time() -> None:
+    listed = Listed(contract("BTCUSDT", "BTC"))
+    keeper = asyncio.create_task(listed.directory.keep(0.01))
+    await until(lambda: listed.directory.refreshes >= 2, "two refreshes")
+    keeper.cancel()

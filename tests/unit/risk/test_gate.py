@@ -90,7 +90,7 @@ REFUSALS: list[tuple[str, GateInput]] = [
     ("NOT_READY", gate_input(market(), ready=False)),
     ("ACCOUNT_NOT_FOUND", gate_input(market(), account=None)),
     ("UNKNOWN_SYMBOL", gate_input(market(), symbol_rules=None)),
-    ("UNKNOWN_SYMBOL", gate_input(market(), symbol_rules=symbol_rules(trading=False))),
+    ("SYMBOL_NOT_TRADING", gate_input(market(), symbol_rules=symbol_rules(trading=False))),
     ("ACCOUNT_FROZEN", gate_input(market(), account=account(status=AccountStatus.FROZEN))),
     ("ACCOUNT_FROZEN", gate_input(market(), account=account(status=AccountStatus.LIQUIDATED))),
     ("NO_PRICE", gate_input(market(), mark=None)),

@@ -15,15 +15,21 @@ from pms.exchange.binance.market_socket import SocketStatistics
 from pms.exchange.binance.rest import RestClient, RestStatistics
 from pms.exchange.binance.streams import MarketStreams, MarketStreamStatistics
 from pms.exchange.binance.supervisor import SupervisorStatistics
-from pms.exchange.binance.symbols import SymbolDirectory
+from pms.exchange.binance.symbols import FILTER_CODES, SymbolDirectory
 from pms.exchange.binance.trading import BinanceTrading
 from pms.exchange.binance.trading_status import TradingStatusPoller
 from pms.exchange.binance.user_stream import BinanceUserStream, UserStreamStatistics
 from pms.exchange.binance.ws_api import SocketApiStatistics, SocketTradingClient
 from pms.exchange.census import CensusStatistics
-from pms.exchange.errors import ExchangeError
 from pms.exchange.messages import Depth, ExchangeInfo
-from pms.exchange.port import Confirmed, OrderEvent, PlaceOutcome, UserEvent, UserEventHandler
+from pms.exchange.port import (
+    Confirmed,
+    OrderEvent,
+    PlaceOutcome,
+    RefusedByExchange,
+    UserEvent,
+    UserEventHandler,
+)
 from pms.model.clock import Clock
 from pms.model.symbol import Symbol
 
@@ -42,6 +48,7 @@ class ExchangeStatistics:
     market_streams: MarketStreamStatistics
     user_stream: UserStreamStatistics
     symbols: int
+    symbols_reduce_only: tuple[Symbol, ...]
     census: CensusStatistics
 
 
@@ -96,6 +103,8 @@ class BinanceExchange:
     def _placed(self, outcome: PlaceOutcome) -> None:
         if isinstance(outcome, Confirmed):
             self.user_stream.expect(outcome.report.order_id)
+        elif isinstance(outcome, RefusedByExchange) and outcome.code in FILTER_CODES:
+            self._symbols.doubt()
 
     async def _load_symbols(self) -> ExchangeInfo:
         info = await load_exchange_info(self._rest)
@@ -119,7 +128,9 @@ class BinanceExchange:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._streams.run(), name="market streams")
             group.create_task(self._keep_clock(), name="exchange clock")
-            group.create_task(self._keep_symbols(), name="exchange symbols")
+            group.create_task(
+                self._symbols.keep(self.config.symbols_refresh_seconds), name="exchange symbols"
+            )
             group.create_task(self._status.run(), name="exchange trading status")
             if self._socket is not None:
                 group.create_task(self._socket.run(), name="exchange trading socket")
@@ -153,6 +164,7 @@ class BinanceExchange:
             market_streams=self._streams.statistics(),
             user_stream=self.user_stream.statistics(),
             symbols=len(self._symbols.map.rules),
+            symbols_reduce_only=self._symbols.reduce_only,
             census=self._rest.census.statistics(),
         )
 
@@ -160,11 +172,3 @@ class BinanceExchange:
         while True:
             await self._clock.sleep(self.config.clock_sync_seconds)
             await self._rest.resync()
-
-    async def _keep_symbols(self) -> None:
-        while True:
-            await self._clock.sleep(self.config.symbols_refresh_seconds)
-            try:
-                await self._symbols.refresh()
-            except ExchangeError as error:
-                log.warning("the symbols could not be refreshed: %s", error)

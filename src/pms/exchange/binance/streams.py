@@ -15,12 +15,22 @@ from pms.exchange.binance.supervisor import StreamSupervisor
 from pms.exchange.binance.symbols import SymbolDirectory
 from pms.exchange.binance.tick_guard import TickGuard, TickStatistics
 from pms.exchange.census import Census
-from pms.exchange.messages import AggTradeEvent, BookTickerEvent, DepthEvent, MarketEvent, MarkPriceEvent
+from pms.exchange.messages import (
+    AggTradeEvent,
+    BookTickerEvent,
+    ContractInfoEvent,
+    DepthEvent,
+    MarketEvent,
+    MarkPriceEvent,
+)
 from pms.model.clock import Clock
 from pms.model.price import BookTicker, MarkPrice, OrderBook, PublicTrade
 from pms.model.symbol import Symbol
 
 log = logging.getLogger("pms.exchange.binance")
+
+CONTRACTS = "!contractInfo"
+"""Tells when a contract is listed or leaves trading; silent for days otherwise."""
 
 COIN_MARGINED = 2
 """Value of `st` for contracts of the other family, which share the venue since 2026-06-30."""
@@ -111,6 +121,7 @@ class MarketStreams:
     def subscribe(self, symbol: Symbol) -> None:
         """Want mark price and book ticker. Raises ExchangeError if unlisted or beyond the bound."""
         native = self._native(symbol)
+        self.supervisor.market.want(CONTRACTS)
         self.supervisor.market.want(f"{native}@markPrice@1s")
         self.supervisor.public.want(f"{native}@bookTicker")
 
@@ -119,6 +130,8 @@ class MarketStreams:
         native = self._native(symbol)
         self.supervisor.market.drop(f"{native}@markPrice@1s")
         self.supervisor.public.drop(f"{native}@bookTicker")
+        if len(self.supervisor.market) == 1:
+            self.supervisor.market.drop(CONTRACTS)
 
     def subscribe_depth(self, symbol: Symbol) -> None:
         """Want the whole order book. Raises ExchangeError if unlisted or beyond the bound."""
@@ -202,6 +215,9 @@ class MarketStreams:
                 self._marks.put(event, now_ms)
         elif isinstance(event, DepthEvent):
             self._take_depth(event, now_ms)
+        elif isinstance(event, ContractInfoEvent):
+            if event.symbol_type != COIN_MARGINED:
+                self._symbols.note_status(event.symbol, event.status)
         elif isinstance(event, AggTradeEvent) and self._guard.trade(event, venue_now_ms):
             if len(self._trades) >= self._trades_max:
                 self._trades.popleft()

@@ -1,20 +1,33 @@
 """Symbols: the unified and the native names of every contract, and the filters of those we trade."""
 
+import asyncio
+import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from pms.exchange.errors import UnreadablePayload
+from pms.exchange.errors import ExchangeError, UnreadablePayload
 from pms.exchange.messages import ExchangeInfo, SymbolFilter, SymbolInfo
 from pms.model.clock import Clock
 from pms.model.symbol import Symbol, SymbolRules
 
+log = logging.getLogger("pms.exchange.binance")
+
 ENDLESS_DELIVERY_MS = 4_133_404_800_000
 """Delivery date of contracts that never deliver (Binance spec section 9)."""
 
+TRADING = "TRADING"
+"""The only status in which new exposure is taken; every other, known or to come, allows reducing at most."""
+
 REFRESH_SECONDS_MIN = 5.0
 """Shortest time between two refreshes caused by unlisted symbols: a strange event must not cause a storm."""
+
+DOUBT_SECONDS_MIN = 60.0
+"""Shortest time between two refreshes caused by refusals: an order that is wrong stays so."""
+
+FILTER_CODES = frozenset({-1111, -4014, -4164})
+"""Refusals that say that our filters are not the exchange's any more: precision, tick, minimum notional."""
 
 
 def unified_name(info: SymbolInfo) -> Symbol:
@@ -70,7 +83,7 @@ def rules_of(info: SymbolInfo) -> SymbolRules:
         open_orders_max=count.limit or 200,
         percent_price_up=_number(percent.multiplier_up),
         percent_price_down=_number(percent.multiplier_down),
-        trading=info.status == "TRADING",
+        trading=info.status == TRADING,
     )
 
 
@@ -86,6 +99,25 @@ class SymbolMap:
     native: dict[Symbol, str]
     rules: dict[Symbol, SymbolRules]
 
+    def with_former(self, former: "SymbolMap") -> "SymbolMap":
+        """Return this map with what only the former one lists: a contract that the exchange lists no more
+        keeps its name, so that its position and its last events can still be read, and does not trade."""
+        unified, native, rules = dict(self.unified), dict(self.native), dict(self.rules)
+        for name, symbol in former.unified.items():
+            if name not in unified and symbol not in native:
+                unified[name], native[symbol] = symbol, name
+                if symbol in former.rules:
+                    rules[symbol] = replace(former.rules[symbol], trading=False)
+        return SymbolMap(unified, native, rules)
+
+    def with_trading(self, native: str, *, trading: bool) -> "SymbolMap":
+        """Return this map with one contract trading or not; itself when that is known already."""
+        symbol = self.unified.get(native)
+        rules = None if symbol is None else self.rules.get(symbol)
+        if symbol is None or rules is None or rules.trading is trading:
+            return self
+        return SymbolMap(self.unified, self.native, {**self.rules, symbol: replace(rules, trading=trading)})
+
     @staticmethod
     def of(info: ExchangeInfo, settle_asset: str) -> "SymbolMap":
         """Build the map. If two contracts claim one unified name, the one that trades wins."""
@@ -93,7 +125,7 @@ class SymbolMap:
         native: dict[Symbol, str] = {}
         rules: dict[Symbol, SymbolRules] = {}
         # Stable sort: trading contracts first, then the exchange's own order.
-        for each in sorted(info.symbols, key=lambda one: one.status != "TRADING"):
+        for each in sorted(info.symbols, key=lambda one: one.status != TRADING):
             name = unified_name(each)
             if name in native:
                 continue
@@ -112,15 +144,60 @@ class SymbolDirectory:
         self._settle_asset = settle_asset
         self._clock = clock
         self._refreshed_at = float("-inf")
+        self._doubted_at = float("-inf")
+        self._doubted = asyncio.Event()
         self.map = SymbolMap({}, {}, {})
         self.refreshes = 0
+        self.doubts = 0
+        self.reduce_only: tuple[Symbol, ...] = ()
 
     async def refresh(self) -> SymbolMap:
         """Load the map. Raises ExchangeError; the old map stays then."""
         self._refreshed_at = self._clock.monotonic()
-        self.map = SymbolMap.of(await self._load(), self._settle_asset)
+        loaded = SymbolMap.of(await self._load(), self._settle_asset)
+        self._take(loaded.with_former(self.map))
         self.refreshes += 1
         return self.map
+
+    async def keep(self, seconds: float) -> None:
+        """Load the map at least every `seconds`, and soon after a doubt, until cancelled."""
+        while True:
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._doubted.wait()
+            except TimeoutError:
+                pass
+            self._doubted.clear()
+            try:
+                await self.refresh()
+            except ExchangeError as error:
+                log.warning("the symbols could not be refreshed: %s", error)
+
+    def doubt(self) -> None:
+        """An order was refused for its precision, tick or notional: load the filters again, at most once in
+        `DOUBT_SECONDS_MIN`."""
+        now = self._clock.monotonic()
+        if now - max(self._doubted_at, self._refreshed_at) >= DOUBT_SECONDS_MIN:
+            self._doubted_at = now
+            self.doubts += 1
+            self._doubted.set()
+
+    def note_status(self, native: str, status: str) -> None:
+        """The stream tells the status of a contract; one that is not listed yet is loaded."""
+        if native not in self.map.unified:
+            self.doubt()
+        else:
+            self._take(self.map.with_trading(native, trading=status == TRADING))
+
+    def _take(self, new: SymbolMap) -> None:
+        old, self.map = self.map, new
+        for symbol, rules in new.rules.items():
+            before = old.rules.get(symbol)
+            if before is not None and before.trading and not rules.trading:
+                log.error("%s has left trading on the exchange: only reducing is possible", symbol)
+            elif before is not None and rules.trading and not before.trading:
+                log.warning("%s trades on the exchange", symbol)
+        self.reduce_only = tuple(symbol for symbol, rules in new.rules.items() if not rules.trading)
 
     async def know(self, natives: set[str]) -> SymbolMap:
         """Return a map that lists the native symbols if the exchange does; refreshed when one is missing.

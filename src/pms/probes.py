@@ -40,6 +40,11 @@ class EngineProbes:
         parts = self._parts
         prices = parts.core.prices.statistics()
         events = parts.wired.events.statistics()
+        exchange = parts.exchange.statistics()
+        supervisor = exchange.supervisor
+        # Of the hundreds that the exchange has closed over the years, those that concern somebody here.
+        held = set(parts.core.holdings.symbols())
+        held_reduce_only = tuple(sorted(held.intersection(exchange.symbols_reduce_only)))
         return EngineHealth(
             ready=parts.core.switches.ready,
             owner=parts.ledger.exchange_account_id,
@@ -48,5 +53,9 @@ class EngineProbes:
             user_stream_last_event_ms=events.last_event_ms or None,
             market_symbols=prices.symbols,
             oldest_tick_age_ms=prices.oldest_ms if prices.symbols else None,
+            market_sockets=supervisor.sockets,
+            market_streams_stale=supervisor.streams_stale,
+            symbols_reduce_only=held_reduce_only,
+            gaps_unreadable=len(parts.wired.gap_filler.statistics().unreadable),
             halted_because=parts.wired.guard.statistics().verdict.halted_because or None,
         )

@@ -95,6 +95,10 @@ class EngineHealth:
     market_symbols: int = 0
     oldest_tick_age_ms: int | None = None
     halted_because: str | None = None
+    market_sockets: int = 0
+    market_streams_stale: int = 0
+    symbols_reduce_only: tuple[str, ...] = ()
+    gaps_unreadable: int = 0
 
 
 class HealthProbes(Protocol):

@@ -27,10 +27,16 @@ async def _body(gateway: Gateway) -> wire.HealthBody:
             halted_because=engine.halted_because,
         ),
         user_stream=wire.UserStreamBody(
-            connected=engine.user_stream_connected, last_event_ts=engine.user_stream_last_event_ms
+            connected=engine.user_stream_connected,
+            last_event_ts=engine.user_stream_last_event_ms,
+            gaps_unreadable=engine.gaps_unreadable,
         ),
         market_data=wire.MarketDataBody(
-            symbols=engine.market_symbols, oldest_tick_ms=engine.oldest_tick_age_ms
+            symbols=engine.market_symbols,
+            oldest_tick_ms=engine.oldest_tick_age_ms,
+            sockets=engine.market_sockets,
+            streams_stale=engine.market_streams_stale,
+            symbols_reduce_only=list(engine.symbols_reduce_only),
         ),
         event_loop_lag_ms=round(gateway.sockets.event_loop_lag_ms, 3),
         version=gateway.deps.version,

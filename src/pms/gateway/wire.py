@@ -427,11 +427,15 @@ class EngineBody(Wire):
 class UserStreamBody(Wire):
     connected: bool
     last_event_ts: int | None
+    gaps_unreadable: int
 
 
 class MarketDataBody(Wire):
     symbols: int
     oldest_tick_ms: int | None
+    sockets: int
+    streams_stale: int
+    symbols_reduce_only: list[str]
 
 
 class HealthBody(Wire):

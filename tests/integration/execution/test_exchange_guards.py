@@ -9,7 +9,10 @@ import pytest
 import pytest_asyncio
 
 from pms.execution.api import Executed
+from pms.gateway.ports import EngineHealth
 from pms.model.refusal import RefusalCode, Refused
+from pms.probes import EngineProbes
+from pms.runtime import SystemClock
 from pms.sync import account_guard
 from tests.support.laboratory import ACTOR, BTC, ETH, LONG, Laboratory, laboratory
 from tests.support.waiting import until
@@ -34,6 +37,10 @@ def codes(outcome: object) -> list[RefusalCode]:
     return [each.code for each in outcome.refusals]
 
 
+def health(lab: Laboratory) -> EngineHealth:
+    return EngineProbes(lab.parts, SystemClock()).engine()
+
+
 async def post(lab: Laboratory, path: str, **parameters: str) -> None:
     """Change a setting of the real account, as somebody on the exchange's own page would."""
     await lab.parts.exchange._rest.read(path, tuple(parameters.items()), ANY, method="POST")
@@ -48,6 +55,7 @@ async def test_a_changed_account_mode_stops_new_exposure_and_is_released(lab: La
     assert codes(await lab.market("A", LONG, "0.010")) == [RefusalCode.TRADING_HALTED]
     assert "hedge mode" in guard.statistics().verdict.halted_because
     assert guard.leverage(BTC) == 21
+    assert health(lab).halted_because == guard.statistics().verdict.halted_because
     await post(lab, "/fapi/v1/positionSide/dual", dualSidePosition="false")
     await post(lab, "/fapi/v1/leverage", symbol="BTCUSDT", leverage="20")
     await until(lambda: not switches.halted, "the release")
@@ -62,6 +70,10 @@ async def test_a_symbol_that_leaves_trading_is_reduce_only(lab: Laboratory) -> N
     refused = await lab.market("A", LONG, "0.010")
     assert codes(refused) == [RefusalCode.SYMBOL_NOT_TRADING]
     assert isinstance(await lab.market("A", LONG, "0.1", ETH), Executed), "others trade on"
+    shown = health(lab)
+    assert shown.symbols_reduce_only == (BTC,)
+    assert (shown.market_sockets, shown.market_streams_stale, shown.gaps_unreadable) == (2, 0, 0)
+    assert shown.halted_because is None
     position = lab.position("A")
     assert position is not None
     assert not isinstance(await lab.parts.trader.close(position.id, ACTOR), Refused)

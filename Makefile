@@ -9,7 +9,7 @@ WORKERS ?= 2
 TESTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format bench test-crash test-clients test-clients-large web lock \
+.PHONY: help setup run test check format bench fidelity test-crash test-clients test-clients-large web lock \
   check-wheels clean
 
 help: ## this list
@@ -38,6 +38,10 @@ format: ## rewrites the sources in the project's style
 bench: ## benchmarks (ARGS="...")
 	@scripts/setup.sh dev
 	@$(PY) -m bench $(ARGS)
+
+fidelity: ## simulated fills against recorded tapes: docs/fidelity.md (ARGS="--print FILE.jsonl.gz")
+	@scripts/setup.sh dev
+	@$(PY) -m bench.fidelity $(ARGS)
 
 test-crash: ## many kill -9 moments under load, each restart audited (ARGS="--rounds 200")
 	@scripts/setup.sh dev

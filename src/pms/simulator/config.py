@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 
+from pms.simulator.latency import LatencyConfig
 from pms.simulator.scenario import Scenario
 
 
@@ -82,7 +83,7 @@ class SimulatorConfig:
     A secret is an HMAC secret, or the PEM text of an RSA or Ed25519 public key. `further_keys` are (an
     account's API key, one more API key of it, secret). `stream_routing` legacy serves every class on the
     unrouted stream paths. `scenario` holds the faults that are armed when the exchange starts. `queue_model`
-    (power, risk_averse) says where in a queue others cancel.
+    (power, risk_averse) says where in a queue others cancel. `latency` delays requests, answers and events.
     """
 
     data_path: Path | None = None
@@ -97,6 +98,7 @@ class SimulatorConfig:
     admin_token: str = ""
     default_leverage: int = 20
     queue_model: str = "power"
+    latency: LatencyConfig = field(default_factory=LatencyConfig)
     order_fields_before_2026_06: bool = False
     listen_key_ms: int = 60 * 60 * 1000
     ping_seconds: float = 180.0

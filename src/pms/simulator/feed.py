@@ -166,7 +166,7 @@ class Feed:
         market = self._engine.markets[symbol]
         self._engine.before_update(market)
         bid, bid_quantity, ask, ask_quantity = map(Decimal, quote)
-        self._forget_taken(market, (bid, bid_quantity), (ask, ask_quantity))
+        self._forget_taken(market, bid, ask)
         market.bid, market.bid_quantity, market.ask, market.ask_quantity = (
             bid,
             bid_quantity,
@@ -189,21 +189,14 @@ class Feed:
             market.last = market.mid
         self._engine.quote(market, now_ms)
 
-    def _forget_taken(
-        self, market: Market, bid: tuple[Decimal, Decimal], ask: tuple[Decimal, Decimal]
-    ) -> None:
+    def _forget_taken(self, market: Market, bid: Decimal, ask: Decimal) -> None:
         """Give back what was taken of levels that this quote updates (see `matching`)."""
         if not market.taken:
             return
         if market.capped:
             market.taken.clear()
             return
-        for side, (price, size), known in (
-            ("SELL", bid, (market.bid, market.bid_quantity)),
-            ("BUY", ask, (market.ask, market.ask_quantity)),
-        ):
-            if (price, size) == known:
-                continue
+        for side, price in (("SELL", bid), ("BUY", ask)):
             market.taken.pop((side, price), None)
             if not market.deep:  # the ladder behind the quote is a new one
                 for key in [k for k in market.taken if k[0] == side]:

@@ -117,6 +117,7 @@ class Gate:
             ticket.method, ticket.path, ticket.params, self._owner(ticket), venue.now_ms()
         )
         effects = effects or RequestEffects()
+        await venue.latency.before_request()
         await self._sleep(effects.delay_request_ms)
         if effects.answer is not None and not effects.executed:
             passed.answer = effects.answer  # refused before anything is counted (spec 1.5)
@@ -128,6 +129,7 @@ class Gate:
                 passed.answer = effects.answer
             passed.lost = effects.lost
         await self._sleep(effects.delay_answer_ms)
+        await venue.latency.before_answer()
         if isinstance(passed.answer, Reject):
             self.rejected += 1
         return passed

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from pms.simulator.latency import EventLine
+
 KLINE = "@kline_"
 
 
@@ -39,9 +41,13 @@ def class_of(stream: str) -> str:
 
 
 class Hub:
-    """Subscriptions of all connections. `carry` may be replaced by faults, which then call `deliver`."""
+    """Subscriptions of all connections. `carry` may be replaced by faults, which then call `deliver`.
 
-    def __init__(self) -> None:
+    `line` delays what is delivered (see `latency`).
+    """
+
+    def __init__(self, line: EventLine | None = None) -> None:
+        self._line = line
         self._market: dict[tuple[str, str], set[Listener]] = {}
         self._private: dict[str, set[Listener]] = {}
         self._klines: dict[str, set[str]] = {}
@@ -97,7 +103,13 @@ class Hub:
         self.carry("private", key, payload, False)
 
     def deliver(self, traffic: str, stream: str, payload: bytes, conflate: bool) -> None:
-        """Put a message into the queues of its listeners: the end of `carry`."""
+        """Put a message into the queues of its listeners, at the end of `carry` and after its delay."""
+        if self._line is None:
+            self._put(traffic, stream, payload, conflate)
+        else:
+            self._line.send(lambda: self._put(traffic, stream, payload, conflate))
+
+    def _put(self, traffic: str, stream: str, payload: bytes, conflate: bool) -> None:
         if traffic == "private":
             for listener in tuple(self._private.get(stream, ())):
                 self.published += 1

@@ -24,6 +24,7 @@ from pms.simulator.feed import SLICE_SECONDS, Feed
 from pms.simulator.http_admin import legacy_fault
 from pms.simulator.http_server import BODY_BYTES_MAX
 from pms.simulator.hub import Hub
+from pms.simulator.latency import EventLine, Latency
 from pms.simulator.rules import SymbolRules
 from pms.simulator.scenario import fault_of
 from pms.simulator.store import Store
@@ -64,6 +65,7 @@ class Simulator:
         self._runner: web.AppRunner | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._failed: asyncio.Future[None] | None = None
+        self._line: EventLine | None = None
 
     # -- life
 
@@ -82,6 +84,8 @@ class Simulator:
                 venue.engine.open_account(key, secret, wallet, now_ms)
             venue.feed.prime(now_ms)
             self._spawn(venue.committer.run())
+            if self._line is not None:
+                self._spawn(self._line.run())
             await venue.committer.settled()
             self._doors = Doors(venue)
             if serve:
@@ -115,7 +119,9 @@ class Simulator:
         engine = Engine(rules, config.fees, config.default_leverage, config.queue_model)
         engine.restore(store.load())
         _check_symbols(engine, rules)
-        hub = Hub()
+        latency = Latency(config.latency, self.clock)
+        line = self._line = EventLine(latency, self.clock)
+        hub = Hub(line)
         funding = recordings_index.reference_funding()
         origin_ms = int(store.meta("origin_ms", str(self.clock.now_ms())))
         intervals = recordings_index.reference_funding_info()
@@ -133,6 +139,7 @@ class Simulator:
             epoch=store.epoch,
             admin_token=self.admin_token,
             draw_listen_key=lambda: secrets.token_hex(32),
+            latency=latency,
         )
 
     async def _listen(self, doors: Doors) -> None:

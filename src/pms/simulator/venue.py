@@ -16,6 +16,7 @@ from pms.simulator.errors import Reject
 from pms.simulator.faults import FaultPlan
 from pms.simulator.feed import Feed
 from pms.simulator.hub import Hub
+from pms.simulator.latency import Latency
 from pms.simulator.state import Account
 
 INTEGER = re.compile(r"^-?[0-9]{1,19}$")
@@ -36,6 +37,7 @@ class Venue:
     epoch: str
     admin_token: str
     draw_listen_key: Callable[[], str]
+    latency: Latency
     faults: FaultPlan = field(default_factory=FaultPlan)
     skew_ms: int = 0
 

@@ -26,7 +26,7 @@ recording that ships (`tests/unit/simulator/test_fidelity.py`):
 
 `make fidelity` measures the recordings that ship; `make fidelity ARGS="FILE.jsonl.gz …"` adds others, and
 with `--print` writes no page. The model itself and what it leaves out: [decision
-0031](decisions/0031-queue-and-matching-model.md).
+0008](decisions/0008-simulator-fill-model.md).
 """
 
 AGGRESSIVE = """

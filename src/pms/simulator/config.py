@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pms.simulator.latency import LatencyConfig
 from pms.simulator.scenario import Scenario
+from pms.simulator.synthetic import SyntheticConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,7 @@ class SimulatorConfig:
     account's API key, one more API key of it, secret). `stream_routing` legacy serves every class on the
     unrouted stream paths. `scenario` holds the faults that are armed when the exchange starts. `queue_model`
     (power, risk_averse) says where in a queue others cancel. `latency` delays requests, answers and events.
+    `synthetic` makes up the markets of symbols that no recording has.
     """
 
     data_path: Path | None = None
@@ -99,6 +101,7 @@ class SimulatorConfig:
     default_leverage: int = 20
     queue_model: str = "power"
     latency: LatencyConfig = field(default_factory=LatencyConfig)
+    synthetic: SyntheticConfig | None = None
     order_fields_before_2026_06: bool = False
     listen_key_ms: int = 60 * 60 * 1000
     ping_seconds: float = 180.0

@@ -12,6 +12,7 @@ from decimal import Decimal
 
 from pms.simulator import depth_recording
 from pms.simulator.candle_history import CandleHistory
+from pms.simulator.candle_source import CandleSource
 from pms.simulator.candles import Candle, LiveCandles, point
 from pms.simulator.core import Engine
 from pms.simulator.depth_streams import DepthStreams
@@ -87,7 +88,7 @@ class Feed:
 
     def position(self, source: Source, now_ms: float) -> float:
         """Return where the loop of a source stands: a function of time only, the same after a restart."""
-        phase = CANDLE_PHASE_MS if source.modelled else 0
+        phase = CANDLE_PHASE_MS if isinstance(source, CandleSource) else 0
         return (now_ms - self._origin_ms) * self._speed + phase
 
     def prime(self, now_ms: int) -> None:

@@ -7,7 +7,7 @@ What an order took of a level stays taken until the next update of that level: a
 size of its side for the quote, the next depth event that names it for recorded levels, the next quote for
 modelled ones. A scripted quote has no next update, so that every order sees it afresh. Nobody else reacts to
 what was taken: the recording goes on as it was.
-How resting orders fill is in `resting` and `queue_model`. Decision 0031.
+How resting orders fill is in `resting` and `queue_model`. Decision 0008.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from decimal import Decimal
 
 import msgspec
@@ -28,6 +29,7 @@ from pms.simulator.latency import EventLine, Latency
 from pms.simulator.rules import SymbolRules
 from pms.simulator.scenario import fault_of
 from pms.simulator.store import Store
+from pms.simulator.synthetic import SyntheticSource
 from pms.simulator.venue import Venue
 
 EXPIRY_SECONDS = 1.0
@@ -109,6 +111,10 @@ class Simulator:
             source = replay.load(path, rules, taken)
             sources.append(source)
             taken.update(source.symbols)
+        if config.synthetic is not None:
+            wanted = tuple(s for s in config.synthetic.symbols if s not in taken)
+            sources.append(SyntheticSource(replace(config.synthetic, symbols=wanted), rules))
+            taken.update(wanted)
         listed = taken | set(config.symbols) or set(rules)
         unknown = listed - set(rules)
         if unknown:

@@ -9,10 +9,13 @@ from pms.commands import inputs
 from pms.settings import SettingsError
 from pms.simulator.config import Fees, Limits, SimulatorConfig
 from pms.simulator.errors import SimulatorError
+from pms.simulator.latency import LatencyConfig
 from pms.simulator.recordings_index import files_of
+from pms.simulator.relay import RelayConfig
 from pms.simulator.rules import number
 from pms.simulator.run import main_async
 from pms.simulator.scenario import Scenario, load
+from pms.simulator.synthetic import SyntheticConfig, parse_schedule
 
 UNLIMITED = Limits(
     request_weight_1m=10**9,
@@ -40,7 +43,11 @@ class SimulateOptions:
     keys: Sequence[str]
     recording: str
     symbols: str
+    synthetic: str
+    relay: str
     speed: float
+    queue_model: str
+    latency: str
     leverage: int
     maker_fee: str
     taker_fee: str
@@ -61,6 +68,9 @@ async def simulate(options: SimulateOptions, say: Callable[[str], None]) -> int:
 
 def config_of(options: SimulateOptions) -> SimulatorConfig:
     """Return the simulator's configuration. Raises SettingsError and SimulatorError with one line."""
+    symbols = tuple(symbol.strip() for symbol in options.symbols.split(",") if symbol.strip())
+    if options.synthetic and options.relay:
+        raise SettingsError("--synthetic: not together with --relay")
     return SimulatorConfig(
         host=options.host,
         port=options.port,
@@ -69,8 +79,12 @@ def config_of(options: SimulateOptions) -> SimulatorConfig:
         data_path=options.data_path,
         accounts=_accounts(options),
         further_keys=tuple(_further_key(text) for text in options.keys),
-        recordings=() if options.symbols else files_of(options.recording),
-        symbols=tuple(symbol.strip() for symbol in options.symbols.split(",") if symbol.strip()),
+        recordings=() if symbols or options.synthetic else files_of(options.recording),
+        symbols=symbols,
+        synthetic=_synthetic(options, symbols),
+        relay=_relay(options, symbols),
+        queue_model=_one_of("--queue-model", options.queue_model, ("power", "risk_averse")),
+        latency=_latency(options),
         speed=options.speed,
         default_leverage=options.leverage,
         fees=Fees(_fee("--maker-fee", options.maker_fee), _fee("--taker-fee", options.taker_fee)),
@@ -78,6 +92,39 @@ def config_of(options: SimulateOptions) -> SimulatorConfig:
         order_fields_before_2026_06=options.old_order_fields,
         scenario=_scenario(options),
     )
+
+
+def _synthetic(options: SimulateOptions, symbols: tuple[str, ...]) -> SyntheticConfig | None:
+    if not options.synthetic:
+        return None
+    try:
+        schedule = parse_schedule(options.synthetic)
+    except SimulatorError as error:
+        raise SettingsError(f"--synthetic: {error}") from error
+    chosen = symbols or SyntheticConfig().symbols
+    return SyntheticConfig(seed=options.seed or 0, symbols=chosen, schedule=schedule)
+
+
+def _relay(options: SimulateOptions, symbols: tuple[str, ...]) -> RelayConfig | None:
+    if not options.relay:
+        return None
+    rest, _, streams = options.relay.partition(",")
+    if not rest.startswith(("http://", "https://")) or not streams.startswith(("ws://", "wss://")):
+        raise SettingsError(f"--relay: must be http(s)://HOST,ws(s)://HOST, was {options.relay!r}")
+    if not symbols:
+        raise SettingsError("--relay: needs --symbols")
+    return RelayConfig(rest.rstrip("/"), streams.rstrip("/"), symbols)
+
+
+def _latency(options: SimulateOptions) -> LatencyConfig:
+    parts = options.latency.split(",")
+    try:
+        request, event, jitter = (float(part) for part in parts)
+    except ValueError as error:
+        raise SettingsError(f"--latency: must be three numbers of ms, was {options.latency!r}") from error
+    if not all(0 <= value <= 60_000 for value in (request, event, jitter)):
+        raise SettingsError("--latency: each part must be between 0 and 60000 ms")
+    return LatencyConfig(request, jitter, event, jitter, options.seed or 0)
 
 
 def _accounts(options: SimulateOptions) -> tuple[tuple[str, str, Decimal], ...]:

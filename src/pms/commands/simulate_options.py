@@ -90,6 +90,39 @@ Symbols = Annotated[
         rich_help_panel=_MARKET,
     ),
 ]
+Synthetic = Annotated[
+    str,
+    typer.Option(
+        metavar="REGIME:SECONDS,...",
+        help="Made-up markets of --symbols instead of a recording: calm, trend, gap, crash; -trend falls. "
+        "Drawn from --seed.",
+        rich_help_panel=_MARKET,
+    ),
+]
+Relay = Annotated[
+    str,
+    typer.Option(
+        metavar="REST,STREAMS",
+        help="Relay --symbols live from another venue, for example "
+        "https://fapi.binance.com,wss://fstream.binance.com or another simulator.",
+        rich_help_panel=_MARKET,
+    ),
+]
+QueueModel = Annotated[
+    str,
+    typer.Option(
+        help="power: others cancel more often behind you. risk_averse: only behind you.",
+        rich_help_panel=_RULES,
+    ),
+]
+Latency = Annotated[
+    str,
+    typer.Option(
+        metavar="REQUEST,EVENT,JITTER",
+        help="Delays in ms of requests, of answers and events, and what is drawn on top of each.",
+        rich_help_panel=_RULES,
+    ),
+]
 Leverage = Annotated[
     int, typer.Option(min=1, max=125, help="Leverage of new symbols.", rich_help_panel=_RULES)
 ]
@@ -127,7 +160,8 @@ Faults = Annotated[
 Seed = Annotated[
     int | None,
     typer.Option(
-        help="Seed of the scenario, instead of the file's; the same seed and traffic give the same faults.",
+        help="Seed of the scenario, instead of the file's, of synthetic markets and of jitter; the same seed "
+        "and traffic give the same faults.",
         rich_help_panel=_FAULTS,
     ),
 ]

@@ -5,6 +5,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from pms.simulator.latency import LatencyConfig
+from pms.simulator.relay import RelayConfig
 from pms.simulator.scenario import Scenario
 from pms.simulator.synthetic import SyntheticConfig
 
@@ -85,7 +86,8 @@ class SimulatorConfig:
     account's API key, one more API key of it, secret). `stream_routing` legacy serves every class on the
     unrouted stream paths. `scenario` holds the faults that are armed when the exchange starts. `queue_model`
     (power, risk_averse) says where in a queue others cancel. `latency` delays requests, answers and events.
-    `synthetic` makes up the markets of symbols that no recording has.
+    `synthetic` makes up the markets of symbols that no recording has, `relay` takes them from another venue.
+    `speed` math.inf plays as fast as possible on a clock of its own, for clients in this process.
     """
 
     data_path: Path | None = None
@@ -102,6 +104,7 @@ class SimulatorConfig:
     queue_model: str = "power"
     latency: LatencyConfig = field(default_factory=LatencyConfig)
     synthetic: SyntheticConfig | None = None
+    relay: RelayConfig | None = None
     order_fields_before_2026_06: bool = False
     listen_key_ms: int = 60 * 60 * 1000
     ping_seconds: float = 180.0

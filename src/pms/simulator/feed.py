@@ -21,6 +21,7 @@ from pms.simulator.hub import Hub
 from pms.simulator.market_payloads import Liquidation, MarkView
 from pms.simulator.market_streams import MarketStreams, quote_of
 from pms.simulator.recorded_book import RecordedBook, levels_of
+from pms.simulator.relay import RelaySource
 from pms.simulator.state import ZERO, Market, text
 from pms.simulator.ticks import MARK, QUOTE, AnyTick, DepthTick, Source, Tick
 from pms.simulator.trade_tape import SymbolTape
@@ -247,7 +248,7 @@ class Feed:
         sums, self._mid_sums = self._mid_sums, {}
         views: list[MarkView] = []
         for symbol, market in self._engine.markets.items():
-            if not market.live:
+            if not market.live or self._stale(symbol):
                 continue
             averaged = sums.get(symbol)
             if averaged and symbol not in self.recorded_marks and symbol not in self.pinned_marks:
@@ -259,6 +260,12 @@ class Feed:
             self.index_history.add(symbol, now_ms, point(float(view.index_price), 0.0), False)
             views.append(view)
         self.streams.second(views, now_ms)
+
+    def _stale(self, symbol: str) -> bool:
+        """A mark that a relay has not heard of for long is not told as if it were new."""
+        source = self.source_of.get(symbol)
+        pinned = symbol in self.pinned_quotes or symbol in self.pinned_marks
+        return isinstance(source, RelaySource) and not pinned and source.stale(symbol)
 
     def mark_event(self, market: Market, now_ms: int) -> MarkView:
         """Return the current mark price, index and funding of a symbol."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 import time
 from collections.abc import Callable, Coroutine
@@ -26,11 +27,13 @@ from pms.simulator.http_admin import legacy_fault
 from pms.simulator.http_server import BODY_BYTES_MAX
 from pms.simulator.hub import Hub
 from pms.simulator.latency import EventLine, Latency
+from pms.simulator.relay import RelaySource
 from pms.simulator.rules import SymbolRules
 from pms.simulator.scenario import fault_of
 from pms.simulator.store import Store
 from pms.simulator.synthetic import SyntheticSource
 from pms.simulator.venue import Venue
+from pms.simulator.virtual_clock import VirtualClock
 
 EXPIRY_SECONDS = 1.0
 STOP_SECONDS = 1.0
@@ -57,7 +60,10 @@ class Simulator:
 
     def __init__(self, config: SimulatorConfig, clock: Clock | None = None) -> None:
         self.config = config
+        self._racing = math.isinf(config.speed)
         self.clock: Clock = clock or SystemClock()
+        if self._racing and clock is None:
+            self.clock = VirtualClock(self.clock.now_ms())
         self.url = ""
         self.ws_url = ""
         self.admin_token = config.admin_token or secrets.token_urlsafe(24)
@@ -68,6 +74,7 @@ class Simulator:
         self._tasks: set[asyncio.Task[None]] = set()
         self._failed: asyncio.Future[None] | None = None
         self._line: EventLine | None = None
+        self._relay: RelaySource | None = None
 
     # -- life
 
@@ -92,8 +99,13 @@ class Simulator:
             self._doors = Doors(venue)
             if serve:
                 await self._listen(self._doors)
-                self._spawn(self._every(SLICE_SECONDS, self._play))
-                self._spawn(self._every(EXPIRY_SECONDS, self._expire))
+                if self._racing:
+                    self._spawn(self._race())
+                else:
+                    self._spawn(self._every(SLICE_SECONDS, self._play))
+                    self._spawn(self._every(EXPIRY_SECONDS, self._expire))
+            if self._relay is not None:
+                await self._relay.start()
         except BaseException:
             await self.stop()
             raise
@@ -114,6 +126,11 @@ class Simulator:
         if config.synthetic is not None:
             wanted = tuple(s for s in config.synthetic.symbols if s not in taken)
             sources.append(SyntheticSource(replace(config.synthetic, symbols=wanted), rules))
+            taken.update(wanted)
+        if config.relay is not None:
+            wanted = tuple(s for s in config.relay.symbols if s not in taken)
+            self._relay = RelaySource(replace(config.relay, symbols=wanted), self.clock)
+            sources.append(self._relay)
             taken.update(wanted)
         listed = taken | set(config.symbols) or set(rules)
         unknown = listed - set(rules)
@@ -167,6 +184,9 @@ class Simulator:
 
     async def stop(self) -> None:
         """End all connections and tasks and close the file; safe to call twice."""
+        if self._relay is not None:
+            await self._relay.stop()
+            self._relay = None
         if self._doors is not None:
             await self._doors.close()
         if self._runner is not None:
@@ -218,6 +238,23 @@ class Simulator:
         """Do what is due by the clock: quotes, timers, faults. For exchanges started without `serve`."""
         self._play()
         self._expire()
+
+    async def fast_forward(self, seconds: float) -> None:
+        """Let simulated time pass as fast as the work allows. Needs a `VirtualClock`, which it moves.
+
+        Everything due happens at its own moment; between two slices the tasks of this process run.
+        """
+        if not isinstance(self.clock, VirtualClock):
+            raise SimulatorError("Only an exchange on a VirtualClock can be run ahead of time.")
+        for _ in range(round(seconds / SLICE_SECONDS)):
+            self.clock.advance(SLICE_SECONDS * 1000)
+            self.step()
+            await asyncio.sleep(0)
+        await self.venue.committer.settled()
+
+    async def _race(self) -> None:
+        while True:
+            await self.fast_forward(1.0)
 
     async def _every(self, seconds: float, action: Callable[[], None]) -> None:
         while True:
@@ -295,6 +332,8 @@ class Simulator:
             "feed": self._venue.feed.statistics(),
             "commit": {"groups": self._venue.committer.groups, "events": self._venue.committer.events},
             "hub": {"published": self._venue.hub.published},
+            "line": self._line.statistics() if self._line else {},
+            "relay": self._relay.statistics() if self._relay else {},
             **(self._doors.statistics() if self._doors else {}),
         }
         return {f"{part}_{name}": value for part, values in parts.items() for name, value in values.items()}

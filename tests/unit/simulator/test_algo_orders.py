@@ -208,6 +208,22 @@ def test_limit_stop_rests_as_an_ordinary_order_until_that_ends() -> None:
     assert _names(_events(engine)) == ["ORDER_TRADE_UPDATE:CANCELED", "ALGO_UPDATE:FINISHED"]
 
 
+def test_limit_stop_that_fills_while_resting_is_finished_with_its_average() -> None:
+    engine, account = engine_with()
+    algo_id = _place(engine, account, STOP, side="BUY", triggerPrice="60500", price="60400")["algoId"]
+    _move(engine, "60500")
+    engine.drain()
+    _move(engine, "60399.9")
+    assert _names(_events(engine)) == [
+        "TRADE_LITE",
+        "ACCOUNT_UPDATE",
+        "ORDER_TRADE_UPDATE:TRADE",
+        "ALGO_UPDATE:FINISHED",
+    ]
+    answer = ask(engine, account, "GET algoOrder", algoId=algo_id)
+    assert (answer["algoStatus"], answer["actualPrice"], answer["actualQty"]) == ("FINISHED", "60400", "1")
+
+
 def test_what_the_account_cannot_afford_is_rejected_when_it_fires() -> None:
     engine, account = engine_with("100")
     _place(engine, account, STOP_MARKET)

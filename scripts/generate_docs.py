@@ -18,6 +18,8 @@ from pms import limits
 from pms.gateway import bounds
 from pms.model.refusal import RefusalCode
 from pms.settings import Settings, variable_names
+from pms.simulator.canned import HTML, VARIANTS
+from pms.simulator.fault_kinds import ACTION, KINDS, REQUEST, SOCKET, STREAM
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 _TABLE_HEAD = ["| bound | value | what | beyond it |", "|---|---|---|---|"]
@@ -118,7 +120,42 @@ def decisions_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def faults_page() -> str:
+    """Every fault of the simulator with its fields, and every answer of an exchange in trouble."""
+    lines = [
+        "# Faults of the simulator",
+        "",
+        _NOTE,
+        "What can go wrong on demand, by `/sim/fault` or by a scenario file ([simulator](simulator.md)).",
+        "Every fault takes `kind` and `at_ms`; fields in bold must be given. Times are milliseconds of",
+        "exchange time, quantities base asset, `quantity` of a deposit USDT.",
+    ]
+    for group, title in _FAULT_GROUPS.items():
+        lines += ["", f"## {title}", "", "| kind | what it does | fields |", "|---|---|---|"]
+        for name, kind in KINDS.items():
+            if kind.group == group:
+                fields = [f"**`{field}`**" for field in sorted(kind.needs)]
+                fields += [f"`{field}`" for field in sorted(kind.takes - kind.needs)]
+                lines.append(f"| `{name}` | {_cell(kind.meaning)} | {', '.join(fields)} |")
+    lines += ["", "## Variants of `answer`", "", "| variant | HTTP | body | `executed` may be true |"]
+    lines.append("|---|---|---|---|")
+    for name, answer in VARIANTS.items():
+        body = "HTML page" if answer.content_type == HTML else f"`{answer.body.decode()}`"
+        lines.append(
+            f"| `{name}` | {answer.status} | {_cell(body)} | {'yes' if answer.executable else 'no'} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+_FAULT_GROUPS = {
+    REQUEST: "Requests",
+    STREAM: "Stream events",
+    SOCKET: "Sockets",
+    ACTION: "At the exchange",
+}
+
 PAGES = {
+    "faults.md": faults_page,
     "settings.md": settings_page,
     "refusals.md": refusals_page,
     "limits.md": limits_page,

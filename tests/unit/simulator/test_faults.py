@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from decimal import Decimal as D
 from typing import Any
 
@@ -15,6 +16,7 @@ from pms.simulator.errors import Reject, SimulatorError
 from pms.simulator.fault_kinds import KINDS, Fault
 from pms.simulator.faults import FaultPlan, RequestEffects
 from pms.simulator.stream_faults import WAITING_MAX, StreamFaults, crossed
+from tests.support.paths import PROJECT_ROOT
 
 NOW = 1_795_000_000_000
 ORDER = ("POST", "/fapi/v1/order")
@@ -211,3 +213,11 @@ def test_scenarios_that_ship_are_right(tmp_path: Any) -> None:
             scenario.load(str(path))
     with pytest.raises(SimulatorError, match="no scenario 'nothing'"):
         scenario.load("nothing")
+
+
+def test_the_example_of_the_documentation_is_a_scenario() -> None:
+    page = (PROJECT_ROOT / "docs" / "simulator.md").read_text()
+    example = page.split("```toml\n", 1)[1].split("```", 1)[0]
+    loaded = scenario.parse(tomllib.loads(example), "docs/simulator.md")
+    assert [fault.kind for fault in loaded.fault] == ["lose", "expire_listen_key", "manual_order"]
+    assert all(f"`{name}`" in page for name in scenario.shipped())

@@ -144,6 +144,7 @@ async def start_gateway(stack: AsyncExitStack, settings: Settings, parts: Parts)
             version=__version__,
             epoch=parts.ledger.event_epoch,
             main_account=parts.exchange.account,
+            exchange_statistics=parts.exchange.statistics,
         )
     )
     if settings.phase is None:

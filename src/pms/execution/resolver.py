@@ -1,8 +1,8 @@
 """Settles orders in doubt by the exchange's word: unknown outcomes, and fills not all booked.
 
 *Proved not executed* means: exchange time past timestamp + recvWindow + 1 s, the exchange does not know the
-order, and no unexplained trade on its symbol (decision 2). Until then the order stays UNKNOWN and keeps its
-reservations.
+order, no unexplained trade on its symbol, and a limit order not among the open ones (decision 2). Until then
+the order stays UNKNOWN and keeps its reservations.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from pms.ledger.errors import FenceLostError, LedgerError
 from pms.model.clock import Clock
 from pms.model.fill import ExchangeFill, FillSource
 from pms.model.ids import ClientOrderId
-from pms.model.order import ExchangeOrderStatus, JournalOrder, OrderState
+from pms.model.order import ExchangeOrderStatus, JournalOrder, OrderState, OrderType
 
 log = structlog.get_logger(__name__)
 
@@ -178,6 +178,10 @@ class DoubtResolver:
             return False
         if not isinstance(await self._trading.query(order.symbol, order.client_order_id), Absent):
             return False
+        if order.type is OrderType.LIMIT and await self._rests(order):
+            # It has no trade that would show it, and the query lags behind what the exchange did.
+            log.error("unknown_order_among_the_open_ones", client_order_id=order.client_order_id)
+            return False
         await self._ledger.record_not_executed(order.client_order_id, "proved absent on the exchange")
         self._absent += 1
         return True
@@ -191,9 +195,7 @@ class DoubtResolver:
         kept_ms = FORGOTTEN_WHOLLY_AFTER_MS if order.booked_quantity else FORGOTTEN_AFTER_MS
         if await self._account.server_time_ms() <= order.created_at_ms + kept_ms:
             return False
-        if any(
-            report.client_order_id == order.client_order_id for report in await self._account.open_orders()
-        ):
+        if await self._rests(order):
             return False
         fills = await self._account.order_fills(order.symbol, order_id)
         if any(not self._ledger.is_booked(fill) for fill in fills):
@@ -203,6 +205,11 @@ class DoubtResolver:
             order.client_order_id, ExchangeOrderStatus.EXPIRED, order.booked_quantity
         )
         return True
+
+    async def _rests(self, order: JournalOrder) -> bool:
+        """Tell whether the exchange lists the order as open."""
+        reports = await self._account.open_orders()
+        return any(report.client_order_id == order.client_order_id for report in reports)
 
     async def _has_unexplained_trade(self, order: JournalOrder) -> bool:
         """Look for an execution that could be the order's: on its side, of an order that is not known

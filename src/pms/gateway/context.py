@@ -1,6 +1,7 @@
 """What every handler shares: the parts behind the gateway, the caller, the ownership rules (spec 4)."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -41,6 +42,7 @@ class GatewayDependencies:
     version: str
     epoch: str = "1"
     main_account: MainAccount | None = None
+    exchange_statistics: Callable[[], object] | None = None
 
 
 class Gateway:

@@ -1,6 +1,8 @@
 """From the domain's exact values to the wire's JSON numbers and ISO dates (gateway spec 5)."""
 
 import math
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 
 from pydantic.alias_generators import to_camel
@@ -319,3 +321,16 @@ def exposure(row: Exposure) -> wire.ExposureBody:
             for holder, name, side, quantity in row.holders
         ],
     )
+
+
+def record(value: object) -> object:
+    """Return statistics as JSON values: fields of records in camelCase, other keys as they are."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {to_camel(each.name): record(getattr(value, each.name)) for each in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): record(one) for key, one in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [record(one) for one in value]
+    if isinstance(value, float):
+        return finite(value)
+    return value if value is None or isinstance(value, bool | int | str) else str(value)

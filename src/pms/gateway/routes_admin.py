@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
+from pydantic import JsonValue
 
 from pms.exchange.errors import ExchangeError
 from pms.execution.api import AccountState
@@ -57,6 +58,16 @@ async def dashboard(gateway: GatewayOf) -> Response:
     accounts = await rendered(render.account_state(state) for state in _states(gateway))
     text = f'{{"accounts":{accounts},"mainAccountBalance":{balance}}}'
     return Response(text, media_type="application/json")
+
+
+@admin.get("/exchange", response_model=dict[str, JsonValue], operation_id="exchange_statistics")
+async def exchange_statistics(gateway: GatewayOf) -> Response:
+    """Return what the connection to the exchange has done since the start: the windows of its limits and who
+    spent them, bans, the ratios on our trading behaviour and who waits because of them, sockets and clock."""
+    told = gateway.deps.exchange_statistics
+    return Response(
+        wire.json_text({} if told is None else render.record(told())), media_type="application/json"
+    )
 
 
 def _at_risk(state: AccountState) -> bool:

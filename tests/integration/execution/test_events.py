@@ -2,6 +2,7 @@
 end."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -51,6 +52,8 @@ async def heard(lab: Laboratory) -> AsyncIterator[Heard]:
         url = await start_gateway(stack, lab.settings, lab.parts)
         client = await stack.enter_async_context(PmsClient(url))
         await client.login(*login)
+        told = json.loads(await client.request("GET", "/api/admin/exchange"))
+        assert told["rest"]["control"]["windows"]["request weight, 1 min"]["limit"] == 2400
         hearing = Heard()
 
         async def listen() -> None:

@@ -13,6 +13,7 @@ from tests.unit.gateway.fakes import BTC, PASSWORD, World
 
 PUBLIC = {"login", "register", "health", "ready"}
 ADMIN = {
+    "exchange_statistics",
     "users",
     "approve_user",
     "ban_user",

@@ -1,10 +1,13 @@
 """Rate limits, idempotency, statistics and rendering, each alone."""
 
 import asyncio
+import json
 from decimal import Decimal
 
 import pytest
 
+from pms.exchange.binance.conduct import ConductStatistics, Reading
+from pms.exchange.binance.spending import Spent
 from pms.gateway import render, statistics, wire
 from pms.gateway.errors import ApiError
 from pms.gateway.idempotency import Answer, IdempotentRequests, fingerprint
@@ -194,3 +197,29 @@ def test_precisions_are_digit_counts() -> None:
 
 def test_dates_have_milliseconds_and_z() -> None:
     assert render.iso(1_764_000_000_007) == "2025-11-24T16:00:00.007Z"
+
+
+def test_statistics_are_rendered_with_their_own_keys_and_our_names() -> None:
+    spent = Spent(requests=2, weight=7, orders=1, refused=0)
+    reading = Reading("BTC/USDT:USDT", "GCR", Decimal("0.5"), Decimal("0.99"), False, 5)
+    told = ConductStatistics((reading,), {"BTC/USDT:USDT GCR": ("abcdefgh",)}, {}, read_at_ms=9)
+    body = render.record({"by_owner": {"abcdefgh": spent}, "conduct": told, "offset": float("inf")})
+    assert json.loads(wire.json_text(body)) == {
+        "by_owner": {"abcdefgh": {"requests": 2, "weight": 7, "orders": 1, "refused": 0}},
+        "conduct": {
+            "readings": [
+                {
+                    "scope": "BTC/USDT:USDT",
+                    "indicator": "GCR",
+                    "value": "0.5",
+                    "triggerValue": "0.99",
+                    "locked": False,
+                    "recoverTimeMs": 5,
+                }
+            ],
+            "held": {"BTC/USDT:USDT GCR": ["abcdefgh"]},
+            "lockedUntilMs": {},
+            "readAtMs": 9,
+        },
+        "offset": 0.0,
+    }

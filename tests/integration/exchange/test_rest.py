@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 from msgspec.structs import fields
 
-from pms.exchange.binance import BinanceExchange
+from pms.exchange.binance import BinanceExchange, conduct
 from pms.exchange.binance.bans import FileBans
 from pms.exchange.errors import (
     AccountGuardError,
@@ -339,8 +339,9 @@ async def test_an_order_is_never_repeated_on_a_connection_that_was_closed(
 
 
 async def test_the_offender_waits_when_the_exchange_is_about_to_lock_us(
-    venue: FakeVenue, exchange: BinanceExchange
+    venue: FakeVenue, exchange: BinanceExchange, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(conduct, "ORDERS_MIN", 1)
     expired = PLACED | {"status": "EXPIRED", "clientOrderId": ID}
     venue.script[ORDER] = always(expired)
     assert isinstance(await exchange.trading.place(market_order()), Confirmed)

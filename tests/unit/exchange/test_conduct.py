@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pms.exchange.binance.conduct import ACCOUNT, OTHERS, Conduct, Contributions, Reading
+from pms.exchange.binance.conduct import ACCOUNT, ORDERS_MIN, OTHERS, Conduct, Contributions, Reading
 from pms.exchange.port import OrderReport
 from pms.limits import (
     CONDUCT_ORDERS_MAX,
@@ -133,7 +133,7 @@ SEQUENCES: list[tuple[str, list[str], list[str]]] = [
 )
 def test_who_waits(values: list[str], expected: list[str]) -> None:
     conduct = Conduct()
-    for owner, count in (("aaaaaaaa", 9), ("bbbbbbbb", 4), ("cccccccc", 1)):
+    for owner, count in (("aaaaaaaa", 90), ("bbbbbbbb", 40), ("cccccccc", 10)):
         cancel(conduct, owner, count)
     seen = []
     for value in values:
@@ -142,9 +142,19 @@ def test_who_waits(values: list[str], expected: list[str]) -> None:
     assert seen == expected
 
 
+def test_nobody_waits_for_a_ratio_of_a_few_orders() -> None:
+    conduct = Conduct()
+    cancel(conduct, "aaaaaaaa", ORDERS_MIN - 1)
+    conduct.read([reading("1")], NOW)
+    assert waiting(conduct) == ""
+    cancel(conduct, "bbbbbbbb", 1)
+    conduct.read([reading("1")], NOW)
+    assert waiting(conduct) == "a"
+
+
 def test_the_refusal_says_why_and_until_when() -> None:
     conduct = Conduct()
-    cancel(conduct, "aaaaaaaa", 1)
+    cancel(conduct, "aaaaaaaa", ORDERS_MIN)
     conduct.read([reading("0.95")], NOW)
     pause = conduct.pause(BTC, "aaaaaaaa", NOW + 10_000)
     assert pause is not None
@@ -156,7 +166,7 @@ def test_the_refusal_says_why_and_until_when() -> None:
 
 def test_nobody_waits_for_ever_when_the_readings_stop() -> None:
     conduct = Conduct()
-    cancel(conduct, "aaaaaaaa", 1)
+    cancel(conduct, "aaaaaaaa", ORDERS_MIN)
     conduct.read([reading("0.95")], NOW)
     assert conduct.pause(BTC, "aaaaaaaa", NOW + 7 * TRADING_STATUS_INTERVAL_MS) is None
 
@@ -177,7 +187,7 @@ def test_a_locked_symbol_takes_only_reducing_orders_of_anybody_until_it_recovers
 
 def test_ratios_of_the_account_count_all_symbols() -> None:
     conduct = Conduct()
-    cancel(conduct, "aaaaaaaa", 2)
-    cancel(conduct, "bbbbbbbb", 3, ETH)
+    cancel(conduct, "aaaaaaaa", 60)
+    cancel(conduct, "bbbbbbbb", 70, ETH)
     conduct.read([reading("0.95", ACCOUNT, "TMV")], NOW)
     assert waiting(conduct, BTC) == waiting(conduct, ETH) == "b"

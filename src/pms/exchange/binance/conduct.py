@@ -36,6 +36,10 @@ CALM = Decimal("0.8")
 PATIENCE_POLLS = 2
 """Readings without a fall after which the next contributor waits too."""
 
+ORDERS_MIN = 100
+"""Own orders within the window below which nobody waits: of a few orders a ratio says nothing, and the
+exchange judges only who sends many."""
+
 DUST_NOTIONAL = Decimal(50)
 """An order below this, in quote asset, counts as dust here; the exchange does not publish its figure."""
 
@@ -152,6 +156,16 @@ class Contributions:
                     parts[owner] = parts.get(owner, 0) + counts.of(indicator)
         return sorted(((o, n) for o, n in parts.items() if n), key=lambda part: (-part[1], part[0]))
 
+    def orders(self, scope: str, now_ms: int) -> int:
+        """Return how many orders all sub-accounts have sent in a scope."""
+        self._roll(now_ms)
+        return sum(
+            counts.orders
+            for table in (self._current, self._previous)
+            for (symbol, _), counts in table.items()
+            if scope in (ACCOUNT, symbol)
+        )
+
     def __len__(self) -> int:
         return len(self._current) + len(self._previous)
 
@@ -252,6 +266,8 @@ class Conduct:
         if reading.pressure < NEAR and not reading.locked:
             return hold if reading.pressure >= CALM else None
         if hold is None:
+            if self.contributions.orders(reading.scope, now_ms) < ORDERS_MIN:
+                return None
             hold = Hold(best=reading.value)
         elif reading.value < hold.best:
             hold.best, hold.idle_polls = reading.value, 0

@@ -43,6 +43,7 @@ class AccountBook:
         """Return the insurance fund's account, which nobody can sign for."""
         if FUND_ID not in self.by_id:
             self.restore(Account(account_id=FUND_ID, api_key="", secret=""))
+            self.changed(self.by_id[FUND_ID])
         return self.by_id[FUND_ID]
 
     def leverage_of(self, account: Account, symbol: str) -> int:

@@ -72,6 +72,16 @@ class Liquidator:
                 assets = {self._margin_desk.asset_of(p.symbol) for p in self._clearing.held_by(account)}
                 for asset in sorted(assets):
                     self._step(account, asset, now_ms)
+        for account in self._book.by_id.values():
+            if account.account_id != FUND_ID:
+                self._cover(account, now_ms)
+
+    def _cover(self, account: Account, now_ms: int) -> None:
+        """Fill up a wallet that a loss beyond its balance left negative, once nothing is open on it."""
+        for asset in [asset for asset, amount in account.wallets.items() if amount < 0]:
+            held = self._clearing.held_by(account)
+            if not any(self._margin_desk.asset_of(p.symbol) == asset for p in held):
+                self._clear(account, asset, -account.wallets[asset], "", now_ms)
 
     def _step(self, account: Account, asset: str, now_ms: int) -> None:
         totals = self._margin_desk.of(account, asset)
@@ -106,10 +116,7 @@ class Liquidator:
 
     def _end(self, account: Account, asset: str, now_ms: int) -> None:
         """The account is safe or flat: cover what it cannot pay, and let it trade again."""
-        lacking = -account.wallets.get(asset, ZERO)
-        flat = not any(self._margin_desk.asset_of(p.symbol) == asset for p in self._clearing.held_by(account))
-        if flat and lacking > 0:
-            self._clear(account, asset, lacking, "", now_ms)
+        self._cover(account, now_ms)
         self._warned.discard((account.account_id, asset))
         account.liquidating = False
         self._book.changed(account)

@@ -24,6 +24,7 @@ class CandleSource:
     """
 
     modelled: bool = True
+    kind: str = "modelled"
     recorded_marks: frozenset[str] = frozenset()
 
     def __init__(self, path: Path, rules: Mapping[str, SymbolRules]) -> None:

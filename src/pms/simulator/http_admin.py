@@ -29,12 +29,12 @@ def state(venue: Venue) -> dict[str, Any]:
             continue
         source = venue.feed.source_of.get(symbol)
         pinned = symbol in venue.feed.pinned_quotes
-        modelled = source is None or source.modelled
+        kind = "modelled" if source is None else source.kind
         symbols[symbol] = {
             "bid": str(market.bid),
             "ask": str(market.ask),
             "mark": str(market.mark),
-            "quote_source": "scripted" if pinned else "modelled" if modelled else "recorded",
+            "quote_source": "scripted" if pinned else kind,
             "mark_source": _mark_source(venue, symbol),
         }
     return {
@@ -49,7 +49,9 @@ def state(venue: Venue) -> dict[str, Any]:
 def _mark_source(venue: Venue, symbol: str) -> str:
     if symbol in venue.feed.pinned_marks:
         return "scripted"
-    return "recorded" if symbol in venue.feed.recorded_marks else "modelled"
+    source = venue.feed.source_of.get(symbol)
+    told = source is not None and symbol in venue.feed.recorded_marks
+    return source.kind if source is not None and told else "modelled"
 
 
 def legacy_fault(kind: str, count: int, ms: int) -> Fault:

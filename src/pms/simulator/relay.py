@@ -93,6 +93,7 @@ class RelaySource:
     """The ticks of another venue, taken as they came. Owns its tasks between `start` and `stop`."""
 
     modelled: bool = False
+    kind: str = "relayed"
 
     def __init__(self, config: RelayConfig, clock: Clock) -> None:
         if not config.symbols:

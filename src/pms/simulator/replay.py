@@ -81,6 +81,7 @@ class TickSource:
     """Recorded ticks in memory, texts shared; depth, where there is any, as the bytes received."""
 
     modelled: bool = False
+    kind: str = "recorded"
 
     def __init__(self, path: Path | None, depth: Path | None, rules: Mapping[str, SymbolRules]) -> None:
         self.path = path or depth or Path()

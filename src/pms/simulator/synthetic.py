@@ -92,6 +92,7 @@ class SyntheticSource:
     """The ticks of a synthetic market."""
 
     modelled: bool = True
+    kind: str = "synthetic"
 
     def __init__(self, config: SyntheticConfig, rules: Mapping[str, SymbolRules]) -> None:
         missing = sorted(set(config.symbols) - set(rules))

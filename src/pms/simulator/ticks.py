@@ -42,7 +42,8 @@ AnyTick = Tick | DepthTick
 class Source(Protocol):
     """One stream of market data, a function of its own position in ms.
 
-    `modelled` names sources whose quotes nobody recorded; `loop_ms` is the length after which it repeats.
+    `kind` says what its quotes are: recorded, modelled, synthetic or relayed; `modelled` is true where their
+    sizes were made up. `loop_ms` is the length after which it repeats.
     `deep` are the symbols with recorded depth; `quoted` those whose best quote the source itself tells.
     """
 
@@ -50,6 +51,7 @@ class Source(Protocol):
     symbols: tuple[str, ...]
     recorded_marks: frozenset[str]
     modelled: bool
+    kind: str
     loop_ms: int
     history: dict[str, LoopCandles]
     deep: frozenset[str]

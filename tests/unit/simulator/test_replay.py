@@ -17,6 +17,7 @@ from pms.simulator.core import Engine
 from pms.simulator.feed import CANDLE_PHASE_MS, Feed
 from pms.simulator.hub import Hub
 from pms.simulator.replay import QUOTE, TRADE, Source, Tick, load
+from pms.simulator.ticks import DepthTick
 from tests.unit.simulator.market_support import NOW, RULES
 
 
@@ -279,3 +280,52 @@ def test_candles_of_any_interval_take_their_time(tmp_path: Path, minutes: int) -
     bids = [float(tick.a) for tick in quotes]
     assert min(bids) == pytest.approx(49_998, abs=0.2)
     assert max(bids) == pytest.approx(50_002, abs=0.2)
+
+
+def _book(offset_ms: int, first: int, final: int, previous: int, bid: str = "99.0", size: str = "1") -> bytes:
+    sides = {"b": [[bid, size]], "a": [["101.0", "2"]]}
+    return _frame("depthUpdate", offset_ms, U=first, u=final, pu=previous, **sides)
+
+
+def _snapshot(last: int) -> bytes:
+    book = {"lastUpdateId": last, "bids": [["99.5", "3"], ["99.0", "1"]], "asks": [["100.5", "4"]]}
+    line = {"recv_ns": 10**18, "rest_depth_symbol": "BTCUSDT", "response": book}
+    return json.dumps(line).encode() + b"\n"
+
+
+def test_depth_alone_tells_the_quotes(tmp_path: Path) -> None:
+    lines = [_snapshot(10), _book(100, 5, 8, 4), _book(200, 9, 12, 8), _book(300, 13, 14, 12, "99.5", "0")]
+    source = load(_file(tmp_path, *lines, name="ticks.depth.jsonl.gz"), RULES)
+    assert (source.deep, source.quoted) == ({"BTCUSDT"}, set())
+    assert [t.snapshot for t in source.between(0, 301) if isinstance(t, DepthTick)] == [True, False, False]
+    feed, listener = _feed(source)
+    feed.prime(NOW)
+    market = feed._engine.markets["BTCUSDT"]
+    feed.advance(NOW + 250)
+    assert (market.bid, market.bid_quantity, market.ask) == (D("99.5"), D(3), D("100.5"))
+    feed.advance(NOW + 301)
+    assert (market.bid, market.ask) == (D("99.0"), D("100.5"))
+    assert [m["b"] for m in listener.messages if m["e"] == "bookTicker"][-1] == "99"
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([_snapshot(10), _book(100, 11, 12, 9)], "line 2: BTCUSDT has a gap after its snapshot"),
+        ([_snapshot(10), _book(100, 9, 12, 8), _book(200, 14, 15, 13)], "line 3: BTCUSDT has a gap: pu 13"),
+        ([_snapshot(10), _book(100, 9, 12, 8), b"{half\n"], "line 3"),
+        ([_book(5, 1, 2, 0), _book(4, 3, 4, 2)], "line 2: recv_ns goes backwards"),
+    ],
+)
+def test_damaged_depth_names_file_and_line(tmp_path: Path, lines: list[bytes], message: str) -> None:
+    _file(tmp_path, *lines, name="ticks.depth.jsonl.gz")
+    with pytest.raises(SimulatorError, match=message) as caught:
+        load(_file(tmp_path, _quote(0), _quote(9)), RULES)
+    assert "ticks.depth.jsonl.gz" in str(caught.value)
+
+
+def test_depth_without_a_snapshot_is_no_book(tmp_path: Path) -> None:
+    _file(tmp_path, _book(0, 1, 2, 0), _book(1, 3, 4, 2), name="ticks.depth.jsonl.gz")
+    path = _file(tmp_path, _quote(0), _quote(9))
+    assert load(path, RULES).deep == frozenset()
+    assert load(path, RULES, depth=False).deep == frozenset()

@@ -10,7 +10,7 @@ or subscriber and is dropped a minute after the last one left.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import islice
 
@@ -40,11 +40,16 @@ Sides = tuple[dict[Decimal, Decimal], dict[Decimal, Decimal]]
 
 @dataclass(slots=True)
 class _Chain:
-    """One variant of one symbol: the levels last told, their id, when somebody last wanted it (Unix ms)."""
+    """One variant of one symbol: the levels last told, their id, when somebody last wanted it (Unix ms).
+
+    `shown` are the levels of snapshots since: who joined one to this chain holds them, so the next event must
+    say what became of each, also when it was not there before and is gone again.
+    """
 
     sent: Sides
     last_id: int
     wanted_ms: int
+    shown: Sides = field(default_factory=lambda: ({}, {}))
 
 
 class DepthStreams:
@@ -79,6 +84,8 @@ class DepthStreams:
                 self._chains[symbol, variant] = self._begin(market, now_ms)
             else:
                 chain.wanted_ms = now_ms
+                for shown, side in zip(chain.shown, self._sides(market), strict=True):
+                    shown.update(side)
         tick = self._rules[symbol].price.step
         bids, asks = (
             self._rows(symbol, dict(islice(matching.shown(market, side, tick), limit)))
@@ -126,14 +133,15 @@ class DepthStreams:
         changed = [
             {
                 **{price: size for price, size in new.items() if old.get(price) != size},
-                **{price: Decimal(0) for price in old if price not in new},
+                **{price: Decimal(0) for price in (*old, *shown) if price not in new},
+                **{price: new[price] for price, size in shown.items() if new.get(price, size) != size},
             }
-            for new, old in zip(now, chain.sent, strict=True)
+            for new, old, shown in zip(now, chain.sent, chain.shown, strict=True)
         ]
         if not any(changed):
             return
         ids = (chain.last_id + 1, self._draw_id(), chain.last_id)
-        chain.sent, chain.last_id = now, ids[1]
+        chain.sent, chain.last_id, chain.shown = now, ids[1], ({}, {})
         if wanted:
             bids, asks = (self._rows(symbol, side) for side in changed)
             self._publish(symbol, variant, payloads.depth(symbol, ids, bids, asks, now_ms), False)

@@ -312,3 +312,65 @@ async def test_a_stream_that_stays_open_and_silent(simulator: Simulator) -> None
         await exchange.trading.place(order(10))
         await until(lambda: len([event for event in events.orders() if event.fill]) == 2)
     await exchange.close()
+
+
+async def test_rotation_against_the_simulator_loses_and_doubles_nothing(simulator: Simulator) -> None:
+    config = config_of(simulator)
+    tuning = replace(
+        config.streams,
+        rotation_seconds_max=0.15,
+        rotation_spread_seconds=0.05,
+        user_overlap_seconds=0.05,
+        overlap_seconds_min=0.05,
+        connect_spacing_seconds=0.0,
+        watch_seconds=0.02,
+    )
+    exchange = BinanceExchange(replace(config, streams=tuning), SystemClock(), Random(1))
+    await exchange.start()
+    events = Events()
+    books: list[BookTicker] = []
+    exchange.market.on_book(books.append)
+    exchange.market.subscribe(BTC)
+    async with running(exchange.user_stream.run(events)), running(exchange.run()):
+        await until(events.gaps)
+        await until(lambda: all(each.streams for each in exchange.statistics().market_sockets))
+        sent = 0
+        while exchange.statistics().user_stream.rotations < 3 or sent < 10:
+            sent += 1
+            outcome = await exchange.trading.place(order(100 + sent))
+            assert isinstance(outcome, Confirmed)
+            simulator.set_quote("BTCUSDT", Decimal(50_000 - sent), Decimal(50_001))
+            await asyncio.sleep(0.01)
+        await until(lambda: len([event for event in events.orders() if event.fill]) >= sent)
+        await until(lambda: books and books[-1].bid == 50_000 - sent)
+    fills = [event.fill for event in events.orders() if event.fill]
+    assert len({fill.trade_id for fill in fills}) == len(fills) == sent
+    assert [fill.client_order_id for fill in fills] == [
+        order(101 + number).client_order_id for number in range(sent)
+    ]
+    assert len(events.gaps()) == 1
+    counted = exchange.statistics()
+    assert counted.supervisor.rotations >= 2
+    assert counted.supervisor.failures == counted.user_stream.failures == 0
+    assert [book.update_id for book in books] == sorted({book.update_id for book in books})
+    await exchange.close()
+
+
+async def test_an_order_book_of_the_simulator_stays_in_step(
+    simulator: Simulator, exchange: BinanceExchange
+) -> None:
+    exchange.market.subscribe_depth(BTC)
+
+    def best() -> tuple[float, float] | None:
+        book = exchange.market.depth(BTC, 1)
+        return None if book is None or not book.bids or not book.asks else (book.bids[0][0], book.asks[0][0])
+
+    async with running(exchange.run()):
+        await until(lambda: all(each.streams for each in exchange.statistics().market_sockets))
+        # The quote moves while the snapshot is read, and after; 250 ms lie between two events.
+        for number in range(90):
+            simulator.set_quote("BTCUSDT", Decimal(51_000 + number), Decimal(51_001 + number))
+            await asyncio.sleep(0.01)
+        await until(lambda: best() == (51_089.0, 51_090.0))
+        counted = exchange.statistics().market_streams.depth
+        assert (counted.in_step, counted.gaps, counted.snapshots) == (1, 0, 1)

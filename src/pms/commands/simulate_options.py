@@ -152,7 +152,7 @@ Faults = Annotated[
     str,
     typer.Option(
         metavar="NAME|FILE",
-        help="A scenario of faults: flaky-network, maintenance, overload, silent-streams, "
+        help="A scenario of faults: flaky-network, maintenance, overload, silent-streams, forced-closing, "
         "or a .toml or .json file.",
         rich_help_panel=_FAULTS,
     ),

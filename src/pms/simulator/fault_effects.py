@@ -16,6 +16,7 @@ from pms.simulator.endpoints import ENDPOINTS
 from pms.simulator.errors import Reject, SimulatorError
 from pms.simulator.fault_kinds import Fault
 from pms.simulator.faults import Armed, glob
+from pms.simulator.listing import set_status
 from pms.simulator.scenario import Scenario
 from pms.simulator.state import Account, text
 from pms.simulator.stream_faults import StreamFaults
@@ -23,6 +24,8 @@ from pms.simulator.venue import Call, Venue
 
 ACCOUNT_KINDS = frozenset({"deposit", "manual_order", "liquidate", "adl"})
 QUANTITY = Decimal(1000)
+EVERYTHING = Decimal(10**12)
+TRADING = "TRADING"
 
 
 class Sockets(Protocol):
@@ -41,6 +44,7 @@ class FaultRunner:
         self._events = events
         self._sockets = sockets
         self._frozen: dict[int, tuple[set[str], set[str]]] = {}
+        self._halted: dict[int, list[str]] = {}
         self._perform: dict[str, Callable[[Armed, int], None]] = {
             "cut": self._cut,
             "expire_listen_key": self._expire,
@@ -53,6 +57,10 @@ class FaultRunner:
             "release": self._release,
             "deposit": self._deposit,
             "manual_order": self._order,
+            "liquidate": self._liquidate,
+            "adl": self._deleverage,
+            "settle": self._settle,
+            "symbol_status": self._status,
         }
         self.refusals = 0
         self.last_refusal = ""
@@ -129,6 +137,11 @@ class FaultRunner:
             self._venue.feed.pinned_quotes.difference_update(quotes)
             self._venue.feed.pinned_marks.difference_update(marks)
 
+        elif fault.kind == "maintenance":
+            now_ms = self._venue.clock.now_ms()
+            for symbol in self._halted.pop(armed.number, ()):
+                set_status(self._venue, symbol, TRADING, now_ms)
+
     def _accounts(self, pattern: str) -> list[Account]:
         every = self._venue.engine.account_by_key
         return [account for key, account in every.items() if glob(pattern, key)]
@@ -151,6 +164,12 @@ class FaultRunner:
         if fault.lose_keys:
             for account in self._accounts("*"):
                 self._venue.engine.set_listen_key(account, "", 0)
+        if fault.halt:
+            rules = self._venue.engine.rules.values()
+            halted = [one.symbol for one in rules if one.info.status == TRADING]
+            self._halted[armed.number] = halted
+            for symbol in halted:
+                set_status(self._venue, symbol, "TRADING_HALT", now_ms)
 
     def _freeze(self, armed: Armed, now_ms: int) -> None:
         feed = self._venue.feed
@@ -212,6 +231,37 @@ class FaultRunner:
         answer: Any = handler(self._venue, Call(params, account, now_ms))
         if isinstance(answer, Reject):
             raise SimulatorError(f"{answer.code} {answer.msg}")
+
+    def _held(self, account: Account, symbol: str) -> list[str]:
+        """Return the symbols (one, or all when empty) in which an account holds a position."""
+        positions = self._venue.engine.positions.values()
+        mine = {p.symbol for p in positions if p.account_id == account.account_id and p.quantity}
+        return sorted(one for one in mine if symbol in ("", one))
+
+    def _liquidate(self, armed: Armed, now_ms: int) -> None:
+        fault, engine = armed.fault, self._venue.engine
+        account = engine.account_by_key[fault.account]
+        for symbol in self._held(account, fault.symbol) or [fault.symbol]:
+            if not symbol:
+                raise SimulatorError("the account holds no position")
+            engine.force_liquidation(account, symbol, now_ms)
+
+    def _deleverage(self, armed: Armed, now_ms: int) -> None:
+        fault, engine = armed.fault, self._venue.engine
+        account = engine.account_by_key[fault.account]
+        engine.force_adl(account, fault.symbol, fault.quantity or EVERYTHING, now_ms)
+
+    def _settle(self, armed: Armed, now_ms: int) -> None:
+        fault, engine = armed.fault, self._venue.engine
+        price = fault.price or engine.markets[fault.symbol].mark
+        if price <= 0:
+            raise SimulatorError(f"{fault.symbol} has no mark price yet; give a price")
+        set_status(self._venue, fault.symbol, "SETTLING", now_ms)
+        engine.settle(fault.symbol, price, now_ms)
+        set_status(self._venue, fault.symbol, "CLOSE", now_ms)
+
+    def _status(self, armed: Armed, now_ms: int) -> None:
+        set_status(self._venue, armed.fault.symbol, armed.fault.status, now_ms)
 
     def statistics(self) -> dict[str, int]:
         """Return counters: faults that struck, actions that the exchange refused, events lost and waiting."""

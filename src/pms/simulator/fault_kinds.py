@@ -107,8 +107,9 @@ KINDS: dict[str, Kind] = {
     "maintenance": _kind(
         ACTION,
         "Every request is answered 502, 503 or 504, mostly HTML; sockets are dropped or silent (`sockets`:"
-        " drop, silent, keep); `lose_keys` ends every listen key without an event.",
-        frozenset({"sockets", "lose_keys"}),
+        " drop, silent, keep); `lose_keys` ends every listen key without an event; `halt` halts trading in"
+        " every symbol meanwhile.",
+        frozenset({"sockets", "halt", "lose_keys"}),
         "for_ms",
         lasts=True,
     ),
@@ -147,6 +148,28 @@ KINDS: dict[str, Kind] = {
         "An order that no API client sent: `side` and `quantity` of `symbol`, at `price` or at market.",
         frozenset({"price", "position_side"}),
         "account symbol side quantity",
+    ),
+    "liquidate": _kind(
+        ACTION,
+        "The exchange liquidates the account's position in `symbol` (all of them when omitted).",
+        frozenset({"symbol"}),
+        "account",
+    ),
+    "adl": _kind(
+        ACTION,
+        "Auto-deleveraging takes `quantity` (all when omitted) off the account's position in `symbol`.",
+        frozenset({"quantity"}),
+        "account symbol",
+    ),
+    "settle": _kind(
+        ACTION,
+        "Delisting: `symbol` goes through SETTLING to CLOSE, its orders expire, its positions are settled"
+        " at `price` (the mark when omitted).",
+        frozenset({"price"}),
+        "symbol",
+    ),
+    "symbol_status": _kind(
+        ACTION, "The status of `symbol` becomes `status`, for example SETTLING.", frozenset(), "symbol status"
     ),
 }
 

@@ -121,7 +121,9 @@ class Exchange:
             await self.clock.advance(min(step_ms, left))
             left -= step_ms
             self.simulator.step()
+            await asyncio.sleep(0)
         await self.simulator.venue.committer.settled()
+        await asyncio.sleep(0)
 
     async def listen(self) -> tuple[Listener, str]:
         """Return a listener of the account's private events, and its key."""

@@ -76,6 +76,7 @@ ACTIONS: st.SearchStrategy[Action] = st.one_of(
     st.tuples(st.just("fall"), st.sampled_from(sorted(SYMBOLS)), st.sampled_from(["0.9", "1.12"])),
     st.tuples(st.just("deposit"), st.sampled_from(["250", "-100"])),
     st.tuples(st.just("manual"), st.sampled_from(["BUY", "SELL"]), st.sampled_from(["0.01", "0.4"])),
+    st.tuples(st.just("forced"), st.sampled_from(["liquidate", "adl"]), st.sampled_from(sorted(SYMBOLS))),
     st.tuples(st.just("leverage"), st.sampled_from(sorted(SYMBOLS)), st.sampled_from([5, 20, 50])),
     st.tuples(st.just("fault"), st.sampled_from(FAULTS)),
     st.tuples(st.just("wait"), st.integers(20, 2000)),
@@ -145,6 +146,8 @@ class Run:
                 fault = {"symbol": "BTCUSDT", "account": KEY, "side": side, "quantity": quantity}
                 self.venue.simulator.doors.faults.last_refusal = ""
                 self.venue.simulator.arm(kind="manual_order", at_ms=1, **fault)
+            case ("forced", kind, symbol):
+                self.venue.simulator.arm(kind=kind, account=KEY, symbol=symbol, at_ms=1)
             case ("fault", fault):
                 self.venue.simulator.arm(**fault)
             case ("wait", milliseconds):

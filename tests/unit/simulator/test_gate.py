@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+from decimal import Decimal as D
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -15,10 +16,10 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generat
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from pms.simulator import SimulatorError
+from pms.simulator import SimulatorError, scenario
 from pms.simulator.config import Limits
 from pms.simulator.limits import BAN_REMEMBERED_MS, Bans
-from tests.unit.simulator.in_process import ADDRESS, KEY, SECRET, WALLET, exchange
+from tests.unit.simulator.in_process import ADDRESS, KEY, SECRET, WALLET, Exchange, Listener, exchange
 
 ORDER: dict[str, Any] = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.1"}
 RESTING: dict[str, Any] = {**ORDER, "type": "LIMIT", "price": "59000", "timeInForce": "GTC"}
@@ -398,3 +399,92 @@ async def test_a_listen_key_ends_with_its_event_and_stale_quotes_stand_still() -
         assert venue.simulator.venue.feed.pinned_quotes == set()
         balance = (await venue.signed("GET", "/fapi/v3/balance")).body
         assert [b["balance"] for b in balance if b["asset"] == "USDT"] == ["100050.00000000"]
+
+
+# -- what the exchange does to positions
+
+
+async def _long(venue: Exchange) -> Listener:
+    listener, _ = await venue.listen()
+    assert (await venue.order(**{**ORDER, "quantity": "1"})).status == 200
+    assert (await venue.order(**RESTING)).status == 200
+    listener.events.clear()
+    return listener
+
+
+def _reports(listener: Listener) -> list[tuple[str, str, str]]:
+    orders = [e["o"] for e in listener.events if e["e"] == "ORDER_TRADE_UPDATE"]
+    return [(o["c"].split("-")[0], o["x"], o["X"]) for o in orders if not o["c"].startswith("sim")]
+
+
+async def _held(venue: Exchange) -> D:
+    rows = (await venue.signed("GET", "/fapi/v3/positionRisk", symbol="BTCUSDT")).body
+    return sum((D(row["positionAmt"]) for row in rows), D(0))
+
+
+async def test_liquidation_ends_orders_and_the_position() -> None:
+    async with exchange() as venue:
+        listener = await _long(venue)
+        venue.simulator.arm(kind="liquidate", account=KEY)
+        await venue.wait(20)
+        assert await _held(venue) == 0
+        assert (await venue.signed(*OPEN_ORDERS)).body == []
+        reports = _reports(listener)
+        assert {name for name, _, _ in reports} == {"autoclose"}
+        assert reports[-1][2] == "FILLED"
+        forced = (await venue.signed("GET", "/fapi/v1/forceOrders", symbol="BTCUSDT")).body
+        assert sum((D(o["executedQty"]) for o in forced), D(0)) == 1
+        with pytest.raises(SimulatorError, match="holds no position"):
+            venue.simulator.arm(kind="liquidate", account=KEY)
+
+
+async def test_deleveraging_takes_a_part() -> None:
+    async with exchange() as venue:
+        listener = await _long(venue)
+        venue.simulator.arm(kind="adl", account=KEY, symbol="BTCUSDT", quantity="0.4")
+        await venue.wait(20)
+        assert await _held(venue) == D("0.6")
+        assert {name for name, _, _ in _reports(listener)} == {"adl_autoclose"}
+
+
+async def test_a_delisted_symbol_is_settled_and_closed() -> None:
+    async with exchange() as venue:
+        listener = await _long(venue)
+        venue.simulator.arm(kind="settle", symbol="BTCUSDT", price="59000")
+        await venue.wait(20)
+        assert await _held(venue) == 0
+        assert (await venue.signed(*OPEN_ORDERS)).body == []
+        assert "settlement_autoclose" in {name for name, _, _ in _reports(listener)}
+        assert (await venue.order(**ORDER)).code == -4108
+        info = (await venue.raw("GET", "/fapi/v1/exchangeInfo")).body
+        assert [s["status"] for s in info["symbols"] if s["symbol"] == "BTCUSDT"] == ["CLOSE"]
+
+
+async def test_a_halt_lasts_as_long_as_the_maintenance() -> None:
+    async with exchange() as venue:
+        venue.simulator.arm(kind="maintenance", for_ms=1000, halt=True, sockets="keep")
+        rules = venue.simulator.venue.engine.rules
+        assert {rules[s].info.status for s in ("BTCUSDT", "ETHUSDT")} == {"TRADING_HALT"}
+        await venue.wait(1020)
+        assert {rules[s].info.status for s in ("BTCUSDT", "ETHUSDT")} == {"TRADING"}
+        venue.simulator.arm(kind="symbol_status", symbol="ETHUSDT", status="PRE_SETTLE")
+        assert rules["ETHUSDT"].info.status == "PRE_SETTLE"
+        with pytest.raises(SimulatorError, match="NOPE is no status"):
+            venue.simulator.arm(kind="symbol_status", symbol="ETHUSDT", status="NOPE")
+
+
+@pytest.mark.parametrize("name", scenario.shipped())
+async def test_a_shipped_scenario_runs_through(name: str) -> None:
+    """Ten minutes of each, with an order now and then; afterwards the account still answers."""
+    accounts = (("demo", SECRET, WALLET),)
+    async with exchange(accounts=accounts, scenario=scenario.load(name)) as venue:
+        statuses = set[int]()
+        pending = []
+        for _ in range(24):
+            pending.append(asyncio.create_task(venue.order(key="demo", **ORDER)))
+            await venue.wait(30_000, step_ms=500)
+            statuses |= {task.result().status for task in pending if task.done()}
+        assert venue.simulator.doors.faults.statistics()["struck"] >= 1
+        assert 200 in statuses
+        assert venue.simulator.doors.faults.last_refusal == ""
+        assert (await venue.signed("GET", "/fapi/v3/balance", key="demo")).status == 200

@@ -332,6 +332,7 @@ class Simulator:
             "feed": self._venue.feed.statistics(),
             "commit": {"groups": self._venue.committer.groups, "events": self._venue.committer.events},
             "hub": {"published": self._venue.hub.published},
+            "liquidation": self._venue.engine.liquidator.statistics(),
             "line": self._line.statistics() if self._line else {},
             "relay": self._relay.statistics() if self._relay else {},
             **(self._doors.statistics() if self._doors else {}),

@@ -228,7 +228,7 @@ def check_events(rows: dict[str, Any], emitted: list[dict[str, Any]]) -> None:
         if event["e"] == "ORDER_TRADE_UPDATE":
             order = event["o"]
             states[order["i"]] = (order["X"], D(order["z"]))
-            told += [(order["s"], order["t"])] if order["x"] == "TRADE" else []
+            told += [(order["s"], order["t"])] if order["x"] in ("TRADE", "CALCULATED") else []
         elif event["e"] == "ACCOUNT_UPDATE":
             for balance in event["a"]["B"]:
                 wallet = D(balance["wb"]) if balance["a"] == "USDT" else wallet

@@ -182,6 +182,30 @@ async def test_a_lost_batch_is_unknown_for_each_and_each_is_found_by_its_id(exec
         assert [isinstance(each, OrderReport) for each in found] == [executed] * 3
 
 
+async def test_a_lock_by_the_rules_on_behaviour_stops_what_does_not_reduce() -> None:
+    async with on_simulator("rest") as (simulator, exchange):
+        trading, rules = exchange.trading, simulator.venue.engine.trading_rules
+        assert isinstance(await trading.place(order(90)), Confirmed)
+        rules.orders_min = 1
+        one = resting(91)
+        await trading.place(one)
+        for tally in rules._tallies.values():
+            tally.resting = tally.orders = 0  # a window of cancels alone
+        await trading.cancel(BTC, one.client_order_id)
+        async with running(exchange._status.run()):
+            # The exchange refuses; that is looked into at once, and what follows is not sent any more.
+            refused = await trading.place(resting(92))
+            if isinstance(refused, RefusedByExchange):
+                assert refused.code == -4400
+            await until(lambda: exchange.statistics().conduct.locked_until_ms)
+            held = await trading.place(resting(93))
+            assert isinstance(held, NotSent)
+            assert 0 < held.retry_after_ms <= 600_000
+            reducing = order(94, side=OrderSide.SELL, reduce_only_wire=True, risk_reducing=True)
+            assert isinstance(await trading.place(reducing), Confirmed)
+            assert await exchange.account.positions() == []
+
+
 KEYS: dict[str, ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey] = {
     "Ed25519": ed25519.Ed25519PrivateKey.from_private_bytes(bytes(32)),
     "RSA": rsa.generate_private_key(65537, 2048),

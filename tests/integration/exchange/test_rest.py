@@ -243,6 +243,16 @@ async def test_clock_refusal_measures_again(venue: FakeVenue, exchange: BinanceE
     assert seen[0] - seen[1] == pytest.approx(120_000, abs=1000)
 
 
+async def test_callers_that_come_together_share_one_measurement(
+    venue: FakeVenue, exchange: BinanceExchange
+) -> None:
+    before, asked = exchange.statistics().rest.clock_measurements, venue.count("GET", "/fapi/v1/time")
+    await asyncio.gather(*(exchange._rest.resync() for _ in range(20)))
+    assert exchange.statistics().rest.clock_measurements == before + 1
+    assert venue.count("GET", "/fapi/v1/time") == asked + 3
+    assert exchange.config.recv_window_ms == 2000, "a wider window is no cure"
+
+
 async def test_a_ban_stops_every_request_until_it_ends(venue: FakeVenue, exchange: BinanceExchange) -> None:
     banned = {
         "code": -1003,

@@ -182,6 +182,23 @@ async def test_a_lost_batch_is_unknown_for_each_and_each_is_found_by_its_id(exec
         assert [isinstance(each, OrderReport) for each in found] == [executed] * 3
 
 
+@WAYS
+@pytest.mark.parametrize("executed", [True, False], ids=["executed", "not executed"])
+async def test_a_lost_answer_is_unknown_and_sent_only_once(way: str, executed: bool) -> None:
+    async with on_simulator(way) as (simulator, exchange):
+        simulator.arm(kind="lose", path="orders", executed=executed)
+        one = order(1)
+        outcome = await exchange.trading.place(one)
+        assert isinstance(outcome, OutcomeUnknown)
+        account = simulator.venue.engine.account_by_key[KEY]
+        assert len(list(simulator.venue.engine.all_orders(account))) == executed
+        if exchange._socket is not None:
+            await until(lambda: exchange._socket is not None and exchange._socket.statistics().connected)
+        found = await exchange.trading.query(BTC, one.client_order_id)
+        assert isinstance(found, OrderReport) is executed
+        assert len(await exchange.account.positions()) == executed
+
+
 async def test_a_lock_by_the_rules_on_behaviour_stops_what_does_not_reduce() -> None:
     async with on_simulator("rest") as (simulator, exchange):
         trading, rules = exchange.trading, simulator.venue.engine.trading_rules

@@ -116,19 +116,19 @@ TABLE: tuple[Row, ...] = (
     Row(_LATER, _codes(-1001)),
     Row(_UNCOUNTED, _codes(-1008)),
     Row(_UNCOUNTED, status=(503, 503), text="service unavailable.", whole=True),
-    Row(Verdict(Effect.NONE, 500), _codes(-5043), (200, 499), requests=_AMEND),
-    # --- refusals that tell something of the order
-    Row(Verdict(Effect.UNKNOWN, finding=Finding.TAKEN), _codes(-4116), status=(200, 499), requests=_PLACE),
-    Row(_NOT_OPEN, _codes(-2011, -2013), status=(200, 499), requests=_AMEND | _CANCEL),
-    Row(Verdict(Effect.REFUSED, finding=Finding.UNCHANGED), _codes(-5027), (200, 499), requests=_AMEND),
-    # A batch cancel that failed as a whole may have cancelled a part.
-    Row(_UNKNOWN, _codes(-2012), requests=_CANCEL),
     # --- by the status alone; a gateway's page (500, 502, 504, a 503 of another text) proves nothing.
     Row(_LIMIT_ALL, status=(429, 429)),
     Row(_UNKNOWN, status=(408, 408)),
     Row(_UNKNOWN, status=(500, 599)),
     Row(_UNKNOWN, status=(300, 399)),
     Row(_UNKNOWN, status=(0, 199)),
+    # --- what is left is certain; some codes tell something of the order besides
+    Row(Verdict(Effect.UNKNOWN, finding=Finding.TAKEN), _codes(-4116), requests=_PLACE),
+    Row(_NOT_OPEN, _codes(-2011, -2013), requests=_AMEND | _CANCEL),
+    Row(Verdict(Effect.REFUSED, finding=Finding.UNCHANGED), _codes(-5027), requests=_AMEND),
+    Row(Verdict(Effect.NONE, 500), _codes(-5043), requests=_AMEND),
+    # A batch cancel that failed as a whole may have cancelled a part.
+    Row(_UNKNOWN, _codes(-2012), requests=_CANCEL),
 )
 """The first row that applies decides; then `judge` ends with what is left: 2xx and 4xx."""
 

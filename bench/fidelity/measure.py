@@ -79,6 +79,7 @@ class Replay:
     def __init__(self, source: Source, rules: dict[str, SymbolRules], queue_model: str) -> None:
         self.engine = Engine(rules, Fees(), queue_model=queue_model)
         self.feed = Feed(self.engine, Hub(), [source], {}, NOW, 1.0)
+        self.engine.trading_rules.orders_min = 10**9  # an experiment is no client's behaviour
         self.account: Account = self.engine.open_account("key", "secret", WALLET, NOW)
         self.feed.prime(NOW)
         for symbol in rules:
@@ -112,7 +113,7 @@ def measure(path: Path, seconds: float = 1e9, queue_model: str = "power") -> Res
     source = load(path, every)
     tapes = {s: t for s, t in recorded.read(path, seconds).items() if s in source.symbols}
     rules = {symbol: every[symbol] for symbol in source.symbols}
-    last = max(tape.events[-1].ms for tape in tapes.values() if tape.events)
+    last = max((tape.events[-1].ms for tape in tapes.values() if tape.events), default=0)
     result = Result(path, source.symbols, bool(source.deep), last / 1000)
     _aggressive(Replay(source, rules, queue_model), tapes, result.aggressive)
     _passive(Replay(source, rules, queue_model), tapes, result.passive, last)
@@ -214,7 +215,7 @@ def _passive(
                 _end(replay, tapes[slot[0]], slot, resting, ms, found)
                 del slots[slot]
     for slot, resting in slots.items():
-        _end(replay, tapes[slot[0]], slot, resting, moments[-1], found)
+        _end(replay, tapes[slot[0]], slot, resting, last, found)
 
 
 def _rest(replay: Replay, shown: recorded.Displayed, slot: tuple[str, str, int], ms: int) -> _Resting | None:

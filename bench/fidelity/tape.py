@@ -101,6 +101,8 @@ def _take(tapes: dict[str, SymbolTape], line: dict[str, Any], ms: int) -> None:
         tapes.setdefault(line["rest_depth_symbol"], SymbolTape()).levels.append(Levels(ms, rows, True))
         return
     data = line["frame"]["data"]
+    if data["e"] not in (*PLAYED, "depthUpdate"):
+        return
     tape = tapes.setdefault(data["s"], SymbolTape())
     if data["e"] == "bookTicker":
         tape.events.append(Quote(ms, *(Decimal(data[name]) for name in "bBaA")))

@@ -131,11 +131,13 @@ class Feed:
 
     def _renew_books(self, source: Source, position_ms: float, now_ms: int) -> None:
         """A book that missed events (a stall, a pinned quote) is taken whole again."""
-        if self._stale_books & source.deep - self.pinned_quotes:
-            for book in source.books_at(position_ms):
-                if book.symbol in self._stale_books - self.pinned_quotes:
-                    self._stale_books.discard(book.symbol)
-                    self._play(book, now_ms)
+        missed = self._stale_books & source.deep - self.pinned_quotes
+        if not missed:
+            return
+        self._stale_books -= missed
+        for book in source.books_at(position_ms):
+            if book.symbol in missed:
+                self._play(book, now_ms)
 
     def _publish_due(self, now_ms: int) -> None:
         self.streams.aggregates(now_ms)

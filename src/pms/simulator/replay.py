@@ -7,7 +7,7 @@ loop; candles are modelled anyway and are played forwards and backwards in turn,
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from heapq import merge
 from operator import itemgetter
@@ -97,12 +97,16 @@ class TickSource:
             if tick.symbol not in rules:
                 continue
             offset = (recv_ns - first_ns) // 1_000_000
+            if isinstance(tick, DepthTick) and tick.snapshot:  # the loop begins with its book
+                self._offsets.insert(0, 0)
+                self._ticks.insert(0, tick)
+                _add_snapshot(seconds.setdefault(tick.symbol, {}), 0, tick)
+                continue
             self._offsets.append(offset)
             self._ticks.append(tick)
             if isinstance(tick, DepthTick):
-                if tick.snapshot:
-                    _add_snapshot(seconds.setdefault(tick.symbol, {}), offset // 1000, tick)
-            elif tick.kind != MARK:
+                continue
+            if tick.kind != MARK:
                 _add_second(seconds.setdefault(tick.symbol, {}), offset // 1000, tick)
         if not self._ticks:
             raise SimulatorError(f"The recording {self.path} holds no tick of a symbol that trades here.")
@@ -127,7 +131,7 @@ class TickSource:
 
     def books_at(self, position_ms: float) -> Iterator[DepthTick]:
         """Yield the whole recorded books as they stand at a position of the loop."""
-        last = bisect_left(self._offsets, position_ms % self.loop_ms)
+        last = bisect_right(self._offsets, position_ms % self.loop_ms)
         return depth_recording.books(t for t in self._ticks[:last] if isinstance(t, DepthTick))
 
 

@@ -11,8 +11,11 @@ import pytest
 import pytest_asyncio
 
 from pms.simulator import recording
-from pms.simulator.config import SimulatorConfig
+from pms.simulator.config import Fees, SimulatorConfig
+from pms.simulator.core import Engine
 from pms.simulator.errors import SimulatorError
+from pms.simulator.feed import Feed
+from pms.simulator.hub import Hub
 from pms.simulator.matching import shown
 from pms.simulator.relay import RelayConfig, RelaySource
 from pms.simulator.simulator import Simulator
@@ -20,6 +23,7 @@ from pms.simulator.synthetic import SyntheticConfig
 from pms.simulator.ticks import DepthTick
 from pms.simulator.virtual_clock import VirtualClock
 from tests.support.waiting import until
+from tests.unit.simulator.market_support import NOW, RULES
 
 pytestmark = pytest.mark.asyncio(loop_scope="function")
 SYMBOLS = ("BTCUSDT",)
@@ -41,12 +45,14 @@ async def test_quotes_trades_marks_and_the_book_arrive(upstream: Simulator) -> N
     await follower.start()
     try:
         market = follower.venue.engine.markets["BTCUSDT"]
-        await until(lambda: market.deep and market.mark > 0 and market.last > 0, "a whole market")
+        tapes = follower.venue.feed.tapes
+        await until(lambda: market.deep and market.mark > 0 and "BTCUSDT" in tapes, "a whole market")
+        assert upstream.venue.engine.markets["BTCUSDT"].deep
         original = upstream.venue.engine.markets["BTCUSDT"]
         assert len(list(shown(market, "BUY", D("0.1")))) > 500
         assert abs(market.mid - original.mid) < 20
         assert D(28_000) < market.mark < D(29_000)
-        assert "BTCUSDT" in follower.venue.feed.tapes
+        assert market.last == D(tapes["BTCUSDT"].trades[-1].price)
         upstream.set_quote("BTCUSDT", D(30_000), D(30_001))
         await until(lambda: market.bid == 30_000, "the new quote")
         figures = follower.statistics()
@@ -111,6 +117,18 @@ async def test_silence_makes_marks_stale() -> None:
     assert source.stale("BTCUSDT")
     with pytest.raises(SimulatorError, match="symbols"):
         RelaySource(RelayConfig("http://x", "ws://x", ()), clock)
+
+
+async def test_a_stall_asks_once_for_new_books() -> None:
+    source = RelaySource(RelayConfig("http://x", "ws://x", SYMBOLS), VirtualClock(0))
+    feed = Feed(Engine({"BTCUSDT": RULES["BTCUSDT"]}, Fees()), Hub(), [source], {}, NOW, 1.0)
+    feed.prime(NOW)
+    source._books["BTCUSDT"].last = 7
+    feed.advance(NOW + 60_000)
+    assert source._books["BTCUSDT"].last == 0
+    source._books["BTCUSDT"].last = 9
+    feed.advance(NOW + 60_020)
+    assert source._books["BTCUSDT"].last == 9
 
 
 async def test_an_hour_passes_as_fast_as_the_work_allows() -> None:

@@ -9,6 +9,7 @@ import json
 import os
 import time
 import traceback
+import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable
 from decimal import Decimal
 from typing import TypeVar
@@ -97,3 +98,25 @@ async def until(found: Callable[[], T], what: str, seconds: float = 8.0) -> T:
 def same(left: object, right: object) -> bool:
     """Compare two amounts as decimals, whatever their spelling."""
     return Decimal(str(left)) == Decimal(str(right))
+
+
+async def move_market(symbol: str, factor: str = "1") -> None:
+    """Move the simulated market to its price times `factor`; with "1" give it back to its recording."""
+    price = await asyncio.to_thread(_ask, f"/fapi/v2/ticker/price?symbol={symbol}")
+    bid = (Decimal(price["price"]) * Decimal(factor)).quantize(Decimal("0.1"))
+    if factor == "1":
+        await asyncio.to_thread(_ask, "/sim/release", {"symbol": symbol})
+    else:
+        quote = {"symbol": symbol, "bid": str(bid), "ask": str(bid + Decimal("0.1"))}
+        await asyncio.to_thread(_ask, "/sim/quote", quote)
+
+
+def _ask(path: str, body: dict[str, str] | None = None) -> dict[str, str]:
+    request = urllib.request.Request(
+        HTTP + path,
+        data=None if body is None else json.dumps(body).encode(),
+        headers={"X-PMS-Sim-Token": os.environ["PMS_ADMIN_TOKEN"]},
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        found: dict[str, str] = json.load(answer)
+    return found

@@ -25,7 +25,7 @@ from binance_sdk_derivatives_trading_usds_futures.rest_api.models import (
     PlaceMultipleOrdersBatchOrdersParameterInner,
 )
 from calls_binance_sdk import all_calls
-from steps import HTTP, KEY, SECRET, WS, Steps, Stop, same, until
+from steps import HTTP, KEY, SECRET, WS, Steps, Stop, move_market, same, until
 
 SYMBOL = "BTCUSDT"
 QUANTITY = 0.02
@@ -132,6 +132,7 @@ class Flow:
             await self.round_trip()
             await self.socket_api()
             await self.conditional()
+            await self.take_profit()
         if handle is not None:
             await handle.unsubscribe()
         return self.steps.failed
@@ -263,6 +264,31 @@ class Flow:
             await self.algo_event(ids[0], "CANCELED")
             await self.call(self.rest.cancel_all_algo_open_orders, symbol=SYMBOL)
             assert await self.call(self.rest.current_all_algo_open_orders, symbol=SYMBOL) == []
+
+    async def take_profit(self) -> None:
+        """A take-profit order on the mark price, which the market reaches."""
+        async with self.steps.step("a take-profit closes the position when the market gets there") as note:
+            side = {"symbol": SYMBOL, "position_side": self.long, "quantity": QUANTITY}
+            await self.call(self.rest.new_order, **side, side="BUY", type="MARKET")
+            ticker = (await self.call(self.rest.symbol_price_ticker_v2, symbol=SYMBOL)).actual_instance
+            made = await self.call(
+                self.rest.new_algo_order,
+                **side,
+                algo_type="CONDITIONAL",
+                side="SELL",
+                type="TAKE_PROFIT_MARKET",
+                trigger_price=round(float(ticker.price) * 1.005, 1),
+                working_type="MARK_PRICE",
+            )
+            await move_market(SYMBOL, "1.01")
+            try:
+                event = await self.algo_event(made.algo_id, "FINISHED")
+                order = await self.order_event(int(event.ai), x="TRADE", X="FILLED", z=QUANTITY)
+                await self.position_event(self.long, 0)
+                assert Decimal(order.rp) > 0
+                note("sold at", order.ap)
+            finally:
+                await move_market(SYMBOL)
 
     async def socket_api(self) -> None:
         """The WebSocket trading API."""

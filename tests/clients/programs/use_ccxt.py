@@ -8,7 +8,7 @@ from typing import Any
 
 import ccxt.pro
 from calls_ccxt import all_calls
-from steps import HTTP, KEY, SECRET, WS, Steps, Stop, same, until
+from steps import HTTP, KEY, SECRET, WS, Steps, Stop, move_market, same, until
 
 SYMBOL = "BTC/USDT:USDT"
 AMOUNT = 0.02
@@ -204,6 +204,31 @@ async def conditional(exchange: ccxt.pro.binanceusdm, steps: Steps, params: dict
         assert await exchange.fetch_open_orders(SYMBOL, params={"trigger": True}) == []
 
 
+async def stop_loss(
+    exchange: ccxt.pro.binanceusdm, steps: Steps, watch: Watch, params: dict[str, Any]
+) -> None:
+    """A stop that the market reaches."""
+    async with steps.step("a stop closes the position when the market gets there") as note:
+        opened_order = await exchange.create_order(SYMBOL, "market", "buy", AMOUNT, None, params)
+        last = (await exchange.fetch_ticker(SYMBOL))["last"]
+        known = {o["id"] for o in watch.orders} | {opened_order["id"]}
+        extra = {"stopLossPrice": last * 0.995, "reduceOnly": True, **params}
+        stop = await exchange.create_order(SYMBOL, "market", "sell", AMOUNT, None, extra)
+        await move_market("BTCUSDT", "0.99")
+        try:
+
+            def done() -> Any:
+                rows = [o for o in watch.orders if o["id"] not in known and o["side"] == "sell"]
+                return next((o for o in rows if o["status"] == "closed" and o["filled"] == AMOUNT), None)
+
+            closed = await until(done, "the order of the stop")
+            assert await held(exchange) == {}
+            assert (await exchange.fetch_order(stop["id"], SYMBOL, {"trigger": True}))["status"] == "closed"
+            note("sold at", closed["average"])
+        finally:
+            await move_market("BTCUSDT")
+
+
 async def wallet(exchange: ccxt.pro.binanceusdm) -> Decimal:
     """Return the wallet balance in USDT."""
     assets = (await exchange.fetch_balance())["info"]["assets"]
@@ -300,6 +325,7 @@ async def mode(exchange: ccxt.pro.binanceusdm, hedged: bool) -> int:
         await batches(exchange, steps, params)
         await round_trip(exchange, steps, watch, hedged)
         await conditional(exchange, steps, params)
+        await stop_loss(exchange, steps, watch, params)
     if watch:
         await watch.stop()
     return steps.failed

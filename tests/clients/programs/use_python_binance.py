@@ -9,7 +9,7 @@ from typing import Any
 from binance import AsyncClient, BinanceSocketManager
 from binance.exceptions import BinanceAPIException
 from calls_python_binance import all_calls
-from steps import HTTP, KEY, SECRET, WS, Steps, Stop, same, until
+from steps import HTTP, KEY, SECRET, WS, Steps, Stop, move_market, same, until
 
 SYMBOL = "BTCUSDT"
 QUANTITY = "0.020"
@@ -227,6 +227,27 @@ async def conditional(client: Client, steps: Steps, events: UserEvents, position
         assert await client.futures_get_open_algo_orders(symbol=SYMBOL) == []
 
 
+async def stop_loss(client: Client, steps: Steps, events: UserEvents, position: dict[str, str]) -> None:
+    """A stop that the market reaches, and that closes whatever is held."""
+    async with steps.step("a stop closes the position when the market gets there") as note:
+        side = {"symbol": SYMBOL, **position}
+        await client.futures_create_order(**side, side="BUY", type="MARKET", quantity=QUANTITY)
+        last = Decimal((await client.futures_symbol_ticker(symbol=SYMBOL))["price"])
+        price = str((last * Decimal("0.995")).quantize(Decimal("0.1")))
+        stop = await client.futures_create_order(
+            **side, side="SELL", type="STOP_MARKET", stopPrice=price, closePosition="true"
+        )
+        await move_market(SYMBOL, "0.99")
+        try:
+            event = await events.algo(stop["algoId"], "FINISHED")
+            order = await events.order(int(event["ai"]), x="TRADE", X="FILLED", z=QUANTITY)
+            await until(lambda: events.account(position.get("positionSide", "BOTH"), "0"), "the close")
+            assert Decimal(order["rp"]) < 0
+            note("sold at", order["ap"])
+        finally:
+            await move_market(SYMBOL)
+
+
 async def socket_api(client: Client, steps: Steps, events: UserEvents, position: dict[str, str]) -> None:
     """The WebSocket trading API."""
     async with steps.step("trade over the WebSocket API"):
@@ -321,6 +342,7 @@ async def mode(client: Client, sockets: Sockets, hedged: bool, closing: list[asy
         await round_trip(client, steps, events, hedged)
         await socket_api(client, steps, events, position)
         await conditional(client, steps, events, position)
+        await stop_loss(client, steps, events, position)
     if events:
         closing.append(events.stop())
     return steps.failed

@@ -1,5 +1,6 @@
 """Writes what the clients did into a page, between its two markers."""
 
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -43,14 +44,14 @@ def _cell(steps: Iterable[Step]) -> str:
     found = list(steps)
     if not found:
         return ""
-    modes = ", ".join(dict.fromkeys(step.mode for step in found if step.mode))
-    if all(step.ok for step in found):
-        return modes or "yes"
-    return "FAILED"
+    if not all(step.ok for step in found):
+        return "FAILED"
+    modes = {step.mode for step in found if step.mode}
+    return "both modes" if modes == {"one-way", "hedge"} else ", ".join(modes) or "yes"
 
 
 def _calls(outcome: Outcome, calls: list[Step]) -> str:
-    good = ", ".join(f"`{step.name}`" for step in calls if step.ok)
+    good = ", ".join(step.name for step in calls if step.ok)
+    bad = ", ".join(step.name for step in calls if not step.ok)
     text = f"**{outcome.client.name}, single calls whose answers were checked:** {good}."
-    bad = ", ".join(f"`{step.name}`" for step in calls if not step.ok)
-    return f"{text} Failed: {bad}." if bad else text
+    return textwrap.fill(f"{text} FAILED: {bad}." if bad else text, 118, break_on_hyphens=False)

@@ -24,8 +24,7 @@ class Calls:
         def call() -> Any:
             return getattr(self.rest, name)(**arguments).data()
 
-        what = name if set(arguments) <= {"symbol", "limit"} else f"{name} {'/'.join(arguments)}"
-        return what, lambda: asyncio.to_thread(call), check
+        return name, lambda: asyncio.to_thread(call), check
 
     async def modifications(self) -> Any:
         """The amendments of an order that is placed, amended and cancelled for it."""

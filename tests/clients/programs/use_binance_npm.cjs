@@ -146,7 +146,7 @@ async function orderLife(mode, positionSide) {
     await rest.setCancelOrdersOnTimeout({ symbol: SYMBOL, countdownTime: 300 });
     await orderEvent(last.orderId, { X: 'CANCELED' });
   });
-  await step(mode, 'conditional orders: place, query, cancel, with events', async () => {
+  await step(mode, 'conditional orders: place, query, cancel', async () => {
     const common = { algoType: 'CONDITIONAL', symbol: SYMBOL, side: 'BUY', positionSide, quantity: QUANTITY };
     const high = (low / 0.9 * 1.05).toFixed(1);
     const made = [

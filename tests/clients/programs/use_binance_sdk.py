@@ -242,7 +242,7 @@ class Flow:
             "quantity": QUANTITY,
         }
         high, deep = round(last * 1.05, 1), round(last * 0.95, 1)
-        async with self.steps.step("conditional orders: place, query, cancel, with events"):
+        async with self.steps.step("conditional orders: place, query, cancel"):
             new = self.rest.new_algo_order
             made = [
                 await self.call(new, **common, type="STOP_MARKET", trigger_price=high),

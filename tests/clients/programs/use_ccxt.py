@@ -317,7 +317,7 @@ async def mode(exchange: ccxt.pro.binanceusdm, hedged: bool) -> int:
             if (await exchange.fetch_position_mode(SYMBOL))["hedged"] != hedged:
                 await exchange.set_position_mode(hedged)
             assert (await exchange.fetch_position_mode(SYMBOL))["hedged"] == hedged
-        async with steps.step("open the user streams"):
+        async with steps.step("open the user stream"):
             watch = Watch(exchange)
             await asyncio.sleep(0.5)
         params = {"hedged": True} if hedged else {}

@@ -160,7 +160,7 @@ async def trade(steps: Steps, process: asyncio.subprocess.Process, number: int) 
         (opened,) = await until(lambda: found("amount > 0 and open_rate > 0"), "an open trade", 85)
         assert bool(opened["is_short"]) == (kind == "short")
         note(opened["amount"], "at", opened["open_rate"])
-    async with steps.step("conditional orders: place, query, cancel, with events", 60):
+    async with steps.step("conditional orders: place, query, cancel", 60):
         query = f"select * from orders where ft_trade_id = {number} and ft_order_side = 'stoploss'"
         (stop,) = await until(lambda: rows(query), "a stop on the exchange", 55)
         kept = await asyncio.to_thread(signed, "/fapi/v1/algoOrder", algoId=stop["order_id"])

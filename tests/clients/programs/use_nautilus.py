@@ -151,7 +151,7 @@ async def order_life(strategy: RoundTrip, steps: Steps) -> None:
         strategy.cancel_orders(several)
         for one in several:
             await until(lambda one=one: strategy.of(one, "OrderCanceled"), "OrderCanceled")
-    async with steps.step("conditional orders: place, query, cancel, with events"):
+    async with steps.step("conditional orders: place, query, cancel"):
         stop = strategy.order_factory.stop_market(
             INSTRUMENT,
             OrderSide.BUY,

@@ -203,7 +203,7 @@ async def conditional(client: Client, steps: Steps, events: UserEvents, position
     def price(factor: str) -> str:
         return str((last * Decimal(factor)).quantize(Decimal("0.1")))
 
-    async with steps.step("conditional orders: place, query, cancel, with events"):
+    async with steps.step("conditional orders: place, query, cancel"):
         common = {"symbol": SYMBOL, "side": "BUY", "quantity": QUANTITY, **position}
         made = [
             await client.futures_create_order(**common, type="STOP_MARKET", stopPrice=price("1.05")),

@@ -189,6 +189,7 @@ class Engine:
         return replace(
             config,
             recv_window_ms=settings.recv_window_ms,
+            symbols_refresh_seconds=float(settings.symbols_refresh_seconds),
             trade_by_socket=settings.exchange_trading is ExchangeTrading.WEBSOCKET,
         )
 

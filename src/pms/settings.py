@@ -229,6 +229,14 @@ class Settings(BaseSettings):
         description="`rest`, or `websocket`: single orders go over the exchange's WebSocket API, batches and "
         "whatever finds no ready socket by REST.",
     )
+    symbols_refresh_seconds: int = Field(
+        3600,
+        validation_alias="PMS_SYMBOLS_REFRESH_SECONDS",
+        ge=60,
+        le=86_400,
+        description="How often contracts and their filters are read again, s; a refusal for precision, tick "
+        "or notional reads them sooner.",
+    )
     recv_window_ms: int = Field(
         2000,
         validation_alias="PMS_RECV_WINDOW_MS",

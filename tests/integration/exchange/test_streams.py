@@ -11,7 +11,17 @@ from msgspec import json
 from pms.exchange.binance import BinanceExchange
 from pms.exchange.errors import ExchangeUnavailable, UnreadablePayload
 from pms.exchange.messages import decode_market_event
-from pms.exchange.port import AccountConfigEvent, AccountEvent, OrderEvent, StreamGap, UserEvent
+from pms.exchange.port import (
+    AccountConfigEvent,
+    AccountEvent,
+    OrderEvent,
+    RefusedByExchange,
+    StreamGap,
+    UserEvent,
+)
+from pms.model.ids import ClientOrderId
+from pms.model.money import Quantity
+from pms.model.order import ApprovedOrder, OrderSide, OrderType, SelfMatchPrevention, TimeInForce
 from pms.model.price import BookTicker, MarkPrice
 from pms.model.symbol import Symbol
 from pms.runtime import SystemClock
@@ -24,6 +34,18 @@ from tests.integration.exchange.fake_venue import (
     until,
 )
 
+MARKET_ORDER = ApprovedOrder(
+    client_order_id=ClientOrderId("PMSabcdefgh_MK_1"),
+    symbol=Symbol("BTC/USDT:USDT"),
+    side=OrderSide.BUY,
+    type=OrderType.MARKET,
+    quantity=Quantity(Decimal(1)),
+    price=None,
+    time_in_force=TimeInForce.GTC,
+    reduce_only_wire=False,
+    self_match=SelfMatchPrevention.EXPIRE_TAKER,
+    risk_reducing=False,
+)
 BTC, ETH = Symbol("BTC/USDT:USDT"), Symbol("ETH/USDT:USDT")
 
 
@@ -218,6 +240,23 @@ async def test_the_stream_tells_that_a_contract_leaves_trading(
         await until(lambda: exchange.market.rules()[BTC].trading)
         exchange.market.unsubscribe(BTC)
         await until(lambda: exchange.statistics().supervisor.sockets == 0)
+
+
+@pytest.mark.parametrize(("code", "again"), [(-1111, True), (-4014, True), (-4164, True), (-2019, False)])
+async def test_a_refusal_for_a_filter_loads_the_filters_again(
+    venue: FakeVenue, exchange: BinanceExchange, code: int, again: bool
+) -> None:
+    async def refused(request: object, body: bytes) -> object:
+        return answer({"code": code, "msg": "refused"}, 400)
+
+    venue.script["POST", "/fapi/v1/order"] = refused  # type: ignore[assignment]
+    exchange._symbols._refreshed_at = float("-inf")
+    async with running(exchange.run()):
+        for _ in range(3):
+            outcome = await exchange.trading.place(MARKET_ORDER)
+            assert isinstance(outcome, RefusedByExchange)
+        await asyncio.sleep(0.05)
+        assert venue.count("GET", "/fapi/v1/exchangeInfo") == 1 + again, "once, not for every refusal"
 
 
 # --- user stream

@@ -222,6 +222,7 @@ class MarketSocket:
         if self._current is not None and not self._current.alive:
             self._end(self._current)
             self._current = None
+            log.warning("market stream %s: the connection ended", self.name)
             if self._next is not None and self._next.alive:
                 self._promote()
         return self._current

@@ -205,7 +205,9 @@ class BinanceUserStream:
             for link in links:
                 if link is not None:
                     link.close()
-            await asyncio.gather(rotation, return_exceptions=True)
+            (ended,) = await asyncio.gather(rotation, return_exceptions=True)
+        if isinstance(ended, Exception):
+            raise ended
         log.warning("user stream: the connection ended")
 
     async def _opened(self) -> _Link:

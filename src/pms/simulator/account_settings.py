@@ -74,7 +74,7 @@ class AccountSettings:
         return None
 
     def set_margin_type(self, account: Account, symbol: str, kind: str) -> Reject | None:
-        """Only cross margin is modelled (decision 0039): ISOLATED is refused after the venue's own checks."""
+        """Only cross margin is modelled (decision 0037): ISOLATED is refused after the venue's own checks."""
         if kind == CROSSED:
             return Reject(-4046, "No need to change margin type.")
         if any(s == symbol for s, _ in self._orders.exposures.used(account.account_id)):
@@ -84,7 +84,7 @@ class AccountSettings:
         return errors.NOT_ALLOWED
 
     def set_multi_assets(self, account: Account, joint: bool) -> Reject | None:
-        """Only single-asset mode is modelled (decision 0039)."""
+        """Only single-asset mode is modelled (decision 0037)."""
         if not joint:
             text = "Adjusted asset mode is currently set and does not need to be adjusted repeatedly."
             return Reject(-4171, text)

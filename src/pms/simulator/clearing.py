@@ -137,7 +137,7 @@ class Clearing:
 
         `put` is told of the order's new state before any event is emitted; the caller drew `trade_id`.
         `execution` is the `x` of the event: CALCULATED for what did not pass through the book (spec 5.3),
-        which is free of commission (decision 0038).
+        which is free of commission (decision 0036).
         """
         position = self.position_of(account, order.symbol, order.position_side)
         key = (account.account_id, order.symbol, order.position_side)

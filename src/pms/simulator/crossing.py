@@ -1,6 +1,6 @@
 """What an incoming order meets, step by step: the market's levels and the exchange's own resting orders.
 
-Better price first. At one price an own order waits for what stands ahead of it in the queue (decision 0036);
+Better price first. At one price an own order waits for what stands ahead of it in the queue (decision 0034);
 own orders among themselves go by price, then by the time at which they took their place.
 """
 

@@ -1,4 +1,4 @@
-"""Liquidation of accounts whose margin is used up, and what becomes of their positions (decision 0038).
+"""Liquidation of accounts whose margin is used up, and what becomes of their positions (decision 0036).
 
 An account passes through: warned (MARGIN_CALL), liquidating (its orders end, then forced IOC orders close
 positions, largest maintenance first, until it is safe), taken over (what the book did not take goes to the

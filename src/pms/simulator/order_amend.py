@@ -1,4 +1,4 @@
-"""Changing a resting order's price or quantity (PUT order, Binance spec 2.2; decision 0036)."""
+"""Changing a resting order's price or quantity (PUT order, Binance spec 2.2; decision 0034)."""
 
 from __future__ import annotations
 

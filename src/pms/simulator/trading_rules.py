@@ -1,7 +1,7 @@
 """The venue's rules on behaviour: ratios of an account's own orders, and the lock that follows (spec 1.6).
 
 Orders count when they end, in windows of ten minutes aligned to the clock. A window with few orders judges
-nobody. Exact definitions are not public (decision 0039).
+nobody. Exact definitions are not public (decision 0037).
 """
 
 from __future__ import annotations

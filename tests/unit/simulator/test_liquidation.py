@@ -1,4 +1,4 @@
-"""Liquidation, takeover and deleveraging: steps, events, prices and money (spec 7, decision 0038)."""
+"""Liquidation, takeover and deleveraging: steps, events, prices and money (spec 7, decision 0036)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Orders of the exchange's own accounts meet each other, and special kinds (spec 5.3, 7; decision 0036)."""
+"""Orders of the exchange's own accounts meet each other, and special kinds (spec 5.3, 7; decision 0034)."""
 
 from __future__ import annotations
 

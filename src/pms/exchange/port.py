@@ -1,6 +1,6 @@
 """The exchange port: what the engine needs from an exchange, in words that know no venue.
 
-One adapter stands behind it (`pms.exchange.binance`). Prices come through `MarketData`, orders through
+One adapter stands behind it. Prices come through `MarketData`, orders through
 `Trading`, the real account through `AccountView`, private events through `UserStream`.
 """
 
@@ -79,7 +79,7 @@ class OutcomeUnknown:
 PlaceOutcome = Confirmed | RefusedByExchange | NotSent | OutcomeUnknown
 
 AmendOutcome = PlaceOutcome
-"""Confirmed: the report is the order after the change; it may be CANCELLED by it (Binance spec 2.2).
+"""Confirmed: the report is the order after the change; it may be CANCELLED by it (exchange spec 2.2).
 RefusedByExchange with ORDER_NOT_PENDING: the order does not rest any more; query it. NotSent: unchanged."""
 
 
@@ -295,7 +295,7 @@ class AccountView(Protocol):
     async def server_time_ms(self) -> int: ...
 
     async def epoch(self) -> str:
-        """Return the venue's epoch: constant on Binance, renewed when a simulator is reset (decision 3)."""
+        """Return the venue's epoch: constant until a simulator is reset (decision 3)."""
         ...
 
     async def mode(self) -> AccountMode: ...

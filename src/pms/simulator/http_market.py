@@ -7,7 +7,7 @@ from decimal import Decimal
 import msgspec
 
 from pms.exchange import messages as wire
-from pms.simulator import http_indices, http_klines
+from pms.simulator import http_indices, http_klines, http_statistics
 from pms.simulator.errors import INVALID_SYMBOL, Reject, mandatory
 from pms.simulator.market_payloads import CandleView, change_of
 from pms.simulator.state import Market
@@ -254,4 +254,5 @@ ENDPOINTS: dict[tuple[str, str], Endpoint] = {
     ("GET", "/fapi/v2/ticker/price"): Endpoint(price_ticker, "NONE", 1, 2),
     **http_klines.ENDPOINTS,
     **http_indices.ENDPOINTS,
+    **http_statistics.ENDPOINTS,
 }

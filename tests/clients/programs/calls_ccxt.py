@@ -44,6 +44,16 @@ def market_data(e: ccxt.pro.binanceusdm) -> list[Row]:
         ),
         ("fetch_funding_intervals", e.fetch_funding_intervals, lambda a: isinstance(a, dict)),
         ("fetch_open_interest", lambda: e.fetch_open_interest(SYMBOL), lambda a: a["symbol"] == SYMBOL),
+        (
+            "fetch_open_interest_history",
+            lambda: e.fetch_open_interest_history(SYMBOL, "5m"),
+            lambda a: a == [],
+        ),
+        (
+            "fetch_long_short_ratio_history",
+            lambda: e.fetch_long_short_ratio_history(SYMBOL, "5m"),
+            lambda a: a == [],
+        ),
         ("fetch_adl_rank", lambda: e.fetch_adl_rank(SYMBOL), lambda a: a is not None),
     ]
 

@@ -56,6 +56,11 @@ def market_data(c: AsyncClient) -> list[Row]:
         ("futures_symbol_ticker", c.futures_symbol_ticker, rows),
         ("futures_orderbook_ticker", c.futures_orderbook_ticker, rows),
         ("futures_open_interest", lambda: c.futures_open_interest(symbol=SYMBOL), lambda a: a["symbol"]),
+        (
+            "futures_open_interest_hist",
+            lambda: c.futures_open_interest_hist(symbol=SYMBOL, period="5m"),
+            lambda a: a == [],
+        ),
         ("futures_symbol_adl_risk", lambda: c.futures_symbol_adl_risk(symbol=SYMBOL), lambda a: a),
         (
             "futures_index_price_constituents",

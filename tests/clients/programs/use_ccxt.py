@@ -29,6 +29,7 @@ def connected() -> ccxt.pro.binanceusdm:
     for name, url in api.items():
         if isinstance(url, str) and url.startswith("https://fapi.binance.com"):
             api[name] = url.replace("https://fapi.binance.com", HTTP)
+    api["fapiData"] = f"{HTTP}/futures/data"
     api["ws"]["linear"] = f"{WS}/ws"
     api["ws"]["ws-api"]["linear"] = f"{WS}/ws-fapi/v1"
     return exchange

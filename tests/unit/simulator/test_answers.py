@@ -18,7 +18,7 @@ import pytest
 from pms.exchange import messages as m
 from pms.exchange.census import Census
 from pms.exchange.messages_answers import ANSWERS
-from pms.simulator import Simulator, SimulatorConfig
+from pms.simulator import Simulator, SimulatorConfig, http_statistics
 from pms.simulator.endpoints import ENDPOINTS
 from tests.unit.simulator.signed_client import KEY, SECRET, Answer, SignedClient, receive
 
@@ -31,6 +31,7 @@ GIVEN: dict[str, dict[str, Any]] = {
     "premiumIndexKlines": {"interval": "1m", "limit": 3},
     "indexPriceKlines": {"pair": "BTCUSDT", "interval": "1m", "limit": 3},
     "continuousKlines": {"pair": "BTCUSDT", "contractType": "PERPETUAL", "interval": "1m", "limit": 3},
+    **{name.rpartition("/")[2]: {"pair": "BTCUSDT", "period": "5m"} for _, name in http_statistics.ENDPOINTS},
     "depth": {"limit": 5},
 }
 RESTING: dict[str, Any] = {

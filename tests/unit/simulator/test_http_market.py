@@ -141,3 +141,21 @@ async def test_a_delisting_shows_everywhere(simulator: Simulator) -> None:
         "ETHUSDT": "SETTLING",
     }
     assert simulator.venue.engine.rules["ETHUSDT"].info.status == "SETTLING"
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "answer"),
+    [
+        ("openInterestHist", {"symbol": "BTCUSDT", "period": "5m"}, []),
+        ("globalLongShortAccountRatio", {"symbol": "BTCUSDT", "period": "1h"}, []),
+        ("basis", {"pair": "BTCUSDT", "contractType": "PERPETUAL", "period": "1d"}, []),
+        ("takerlongshortRatio", {"period": "5m"}, -1102),
+        ("topLongShortPositionRatio", {"symbol": "NOPE", "period": "5m"}, -1121),
+        ("topLongShortAccountRatio", {"symbol": "BTCUSDT", "period": "7m"}, -1130),
+    ],
+)
+async def test_statistics_of_all_traders_are_asked_rightly_and_empty(
+    simulator: Simulator, name: str, params: dict[str, str], answer: list[object] | int
+) -> None:
+    found = await _get(simulator, f"/futures/data/{name}", **params)
+    assert (found["code"] if isinstance(found, dict) else found) == answer

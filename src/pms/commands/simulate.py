@@ -9,6 +9,7 @@ from pms.commands import inputs
 from pms.settings import SettingsError
 from pms.simulator.config import Fees, Limits, SimulatorConfig
 from pms.simulator.errors import SimulatorError
+from pms.simulator.keys import is_public_key
 from pms.simulator.latency import LatencyConfig
 from pms.simulator.recordings_index import files_of
 from pms.simulator.relay import RelayConfig
@@ -169,10 +170,13 @@ def _secret(option: str, text: str) -> str:
             raise SettingsError(f"{option}: a secret must be printable ASCII and not empty")
         return text
     try:
-        return Path(text[1:]).read_text("ascii")
+        pem = Path(text[1:]).read_text("ascii")
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise SettingsError(f"{option}: the key file {text[1:]} cannot be read ({reason})") from error
+    if not is_public_key(pem):
+        raise SettingsError(f"{option}: {text[1:]} holds no PEM text of an RSA or Ed25519 public key")
+    return pem
 
 
 def _fee(option: str, text: str) -> Decimal:

@@ -33,7 +33,7 @@ class Doors:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Serve any request on the exchange's port."""
-        if request.headers.get("Upgrade", "").lower() == "websocket":
+        if request.method == "GET" and request.headers.get("Upgrade", "").lower() == "websocket":
             door = self.api if request.path == ws_api.PATH else self.streams
             return await door.handle(request)
         return await self.rest.handle(request)

@@ -61,15 +61,24 @@ def funding_info(venue: Venue, call: Call) -> Answer:
     return venue.feed.funding_info()
 
 
+def open_quantity(venue: Venue, symbol: str) -> Decimal:
+    """Return what the accounts of this exchange hold long in a symbol, in the base asset."""
+    longs = (p.quantity for p in venue.engine.positions.values() if p.symbol == symbol and p.quantity > 0)
+    return sum(longs, ZERO)
+
+
 def open_interest(venue: Venue, call: Call) -> Answer:
     """GET openInterest: what the accounts of this exchange hold; the crowd of the recording is unknown."""
     refused = _unknown(venue, call, needed=True)
     if refused:
         return refused
     symbol = call.params["symbol"]
-    longs = (p.quantity for p in venue.engine.positions.values() if p.symbol == symbol and p.quantity > 0)
     places = venue.engine.rules[symbol].info.quantity_precision
-    return {"openInterest": f"{sum(longs, ZERO):.{places}f}", "symbol": symbol, "time": call.now_ms}
+    return {
+        "openInterest": f"{open_quantity(venue, symbol):.{places}f}",
+        "symbol": symbol,
+        "time": call.now_ms,
+    }
 
 
 def adl_risk(venue: Venue, call: Call) -> Answer:

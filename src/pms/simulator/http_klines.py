@@ -29,7 +29,8 @@ def _mark(venue: Venue, symbol: str, open_ms: int, end_ms: int, now_ms: int) -> 
     return emitted or _last(venue, symbol, open_ms, end_ms, now_ms)
 
 
-def _index(venue: Venue, symbol: str, open_ms: int, end_ms: int, now_ms: int) -> Candle | None:
+def index_candle(venue: Venue, symbol: str, open_ms: int, end_ms: int, now_ms: int) -> Candle | None:
+    """Return the candle of the index; before the first published one the last price stands in."""
     emitted = venue.feed.index_history.candle(symbol, open_ms, end_ms, now_ms)
     return emitted or _last(venue, symbol, open_ms, end_ms, now_ms)
 
@@ -124,7 +125,7 @@ def continuous_klines(venue: Venue, call: Call) -> Answer:
 def index_klines(venue: Venue, call: Call) -> Answer:
     """GET indexPriceKlines."""
     symbol = _symbol(venue, call, "pair")
-    return symbol if isinstance(symbol, Reject) else _rows(venue, call, symbol, _index, 8)
+    return symbol if isinstance(symbol, Reject) else _rows(venue, call, symbol, index_candle, 8)
 
 
 def mark_klines(venue: Venue, call: Call) -> Answer:

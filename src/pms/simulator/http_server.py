@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import secrets
 from uuid import UUID
 
 import msgspec
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
+from aiohttp.web_protocol import RequestPayloadError
 
 from pms.exchange.messages import ErrorBody
 from pms.simulator.canned import JSON, NOT_FOUND, Canned
@@ -18,9 +22,23 @@ from pms.simulator.requests import parameters, signed_text
 from pms.simulator.venue import Venue
 
 BODY_BYTES_MAX = 1_000_000
+BODY_SECONDS = 10.0
+"""How long a client may take to send a body; the venue's own bound is not known."""
 API_PREFIXES = ("/fapi/", "/futures/data/")
 
 encode = msgspec.json.Encoder(decimal_format="number").encode
+
+
+class _NoClientMistakes(logging.Filter):
+    """Holds back what a client did wrong: it heard the answer, and a traceback here would say nothing."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
+        return not isinstance(error, HttpProcessingError | RequestPayloadError | ConnectionError)
+
+
+http_log = logging.getLogger("pms.simulator.http")
+http_log.addFilter(_NoClientMistakes())
 
 
 class RestServer:
@@ -32,11 +50,26 @@ class RestServer:
         self._admin = admin
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Answer one request; a fault may end the connection instead."""
+        """Answer one request; a fault may end the connection instead.
+
+        A body that does not come, or cannot be decoded, is answered and ends the connection.
+        """
+        try:
+            return await self._handle(request)
+        except RequestPayloadError:
+            return _ended(400, "The request body cannot be decoded; send it plain, or correctly encoded.")
+        except ConnectionError:
+            return _ended(400, "The connection ended before the request body.")
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
         if request.path.startswith("/sim/"):
             return await self._admin.handle(request)
         started_ms = self._venue.clock.now_ms()
-        body = b"" if request.method == "GET" else await request.read()
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                body = b"" if request.method == "GET" else await request.read()
+        except TimeoutError:
+            return _ended(408, f"The request body did not arrive within {BODY_SECONDS:g} s.")
         passed = await self.answer(
             request.method,
             request.path,
@@ -69,6 +102,12 @@ class RestServer:
         return self._gate.statistics()
 
 
+def _ended(status: int, text: str) -> web.Response:
+    answer = web.Response(status=status, text=text)
+    answer.force_close()
+    return answer
+
+
 def _unknown(method: str, path: str) -> Passed:
     if not path.startswith(API_PREFIXES):
         return Passed(NOT_FOUND)
@@ -99,4 +138,4 @@ def _headers(passed: Passed, epoch: str) -> dict[str, str]:
     return headers
 
 
-__all__ = ["BODY_BYTES_MAX", "RestServer", "encode", "rendered"]
+__all__ = ["BODY_BYTES_MAX", "RestServer", "encode", "http_log", "rendered"]

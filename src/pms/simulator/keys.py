@@ -47,6 +47,14 @@ def verifier_of(secret: str) -> tuple[str, Verifier]:
     raise SimulatorError(f"A public key is of an unknown kind ({type(key).__name__}). {advice}")
 
 
+def is_public_key(text: str) -> bool:
+    """Say whether a text is the PEM of an RSA or Ed25519 public key."""
+    try:
+        return verifier_of(text)[0] != HMAC
+    except SimulatorError:
+        return False
+
+
 def matches(secret: str, signed: bytes, given: str) -> bool:
     """Say whether `given`, as it stood in the request (percent-encoded or not), signs the bytes."""
     return verifier_of(secret)[1](signed, unquote(given))

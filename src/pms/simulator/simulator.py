@@ -24,7 +24,7 @@ from pms.simulator.errors import SimulatorError
 from pms.simulator.fault_kinds import ALIASES
 from pms.simulator.feed import SLICE_SECONDS, Feed
 from pms.simulator.http_admin import legacy_fault
-from pms.simulator.http_server import BODY_BYTES_MAX
+from pms.simulator.http_server import BODY_BYTES_MAX, http_log
 from pms.simulator.hub import Hub
 from pms.simulator.latency import EventLine, Latency
 from pms.simulator.relay import RelaySource
@@ -37,6 +37,8 @@ from pms.simulator.virtual_clock import VirtualClock
 
 EXPIRY_SECONDS = 1.0
 STOP_SECONDS = 1.0
+LINGER_SECONDS = 0.2
+"""How long the rest of a body is still read after its request was answered."""
 
 
 class SystemClock:
@@ -168,7 +170,13 @@ class Simulator:
     async def _listen(self, doors: Doors) -> None:
         app = web.Application(client_max_size=BODY_BYTES_MAX)
         app.router.add_route("*", "/{path:.*}", doors.handle)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=STOP_SECONDS)
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            logger=http_log,
+            lingering_time=LINGER_SECONDS,
+            shutdown_timeout=STOP_SECONDS,
+        )
         await self._runner.setup()
         site = web.TCPSite(self._runner, self.config.host, self.config.port, reuse_address=True)
         try:

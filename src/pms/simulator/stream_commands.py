@@ -10,6 +10,9 @@ from pms.exchange.messages import ErrorBody, decode_message
 
 METHODS = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS", "SET_PROPERTY", "GET_PROPERTY")
 
+NAME_CHARACTERS_MAX = 500
+"""Far above any real name; what a connection may make the exchange remember has a bound."""
+
 
 class _Wire(msgspec.Struct):
     method: object = None
@@ -62,6 +65,8 @@ def parse(text: str) -> Command | Wrong:
         return _property(raw.method, params, number)
     if not all(isinstance(name, str) for name in params):
         return Wrong(_invalid("stream names must be strings"), number)
+    if any(len(name) > NAME_CHARACTERS_MAX for name in params):
+        return Wrong(_invalid(f"a stream name has at most {NAME_CHARACTERS_MAX} characters"), number)
     if raw.method != "LIST_SUBSCRIPTIONS" and raw.params is None:
         return Wrong(_invalid("missing field `params`"), number)
     return Command(raw.method, tuple(params), id=number)

@@ -25,6 +25,7 @@ from pms.simulator.venue import Venue
 _encode = msgspec.json.encode
 CLOSE_SECONDS = 0.5
 SMALL_QUEUE = 100
+TEXT_ONLY = (1003, b"text frames only")
 ABORTED = 1006
 """No close frame is sent with this code (RFC 6455, 7.4.1)."""
 
@@ -242,6 +243,8 @@ class Connection:
             self._life.pong(message.data)
         elif message.type is WSMsgType.TEXT:
             self._reply(message.data)
+        elif message.type is WSMsgType.BINARY:
+            self._end(*TEXT_ONLY)
 
     async def _write(self) -> None:
         while True:

@@ -18,6 +18,7 @@ from pms.simulator.gate import Gate, Passed, Ticket, check_signature, check_time
 from pms.simulator.http_server import encode
 from pms.simulator.socket_life import SocketLife
 from pms.simulator.state import Account
+from pms.simulator.streams import TEXT_ONLY
 from pms.simulator.venue import Answer, Call, Endpoint, Venue
 
 PATH = "/ws-fapi/v1"
@@ -152,13 +153,16 @@ class Session:
                 await self._socket.pong(message.data)
             elif message.type is WSMsgType.PONG:
                 self._life.pong(message.data)
+            else:
+                await self.close(*TEXT_ONLY)
+                return
 
-    async def close(self, code: int) -> None:
+    async def close(self, code: int, reason: bytes = b"") -> None:
         """Close the socket; a peer that does not take part is cut off after a deadline."""
         if self._socket.closed:
             return
         try:
-            await asyncio.wait_for(self._socket.close(code=code), CLOSE_SECONDS * 2)
+            await asyncio.wait_for(self._socket.close(code=code, message=reason), CLOSE_SECONDS * 2)
         except TimeoutError:
             self.abort()
 

@@ -247,6 +247,8 @@ def test_the_doctor_tells_what_is_wrong(tmp_path: Path) -> None:
         ("simulate", "--api-key", "", "--port", "0"),
         ("simulate", "--api-secret", "\n", "--port", "0"),
         ("simulate", "--api-secret", "@missing.pem", "--port", "0"),
+        ("simulate", "--api-secret", f"@{__file__}", "--port", "0"),
+        ("simulate", "--key", f"demo,second,@{__file__}", "--port", "0"),
         ("simulate", "--account", "key,secret", "--port", "0"),
         ("simulate", "--account", "key,secret,-1", "--port", "0"),
         ("simulate", "--account", "demo,secret,1", "--port", "0"),

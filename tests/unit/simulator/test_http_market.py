@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from typing import Any
 
 import aiohttp
@@ -77,6 +78,33 @@ async def _get(simulator: Simulator, path: str, **params: object) -> Any:
             " autoExchangeAskBuffer autoExchangeBidRate autoExchangeAskRate",
         ),
         ("/fapi/v1/tradingSchedule", {}, "updateTime marketSchedules"),
+        (
+            "/futures/data/openInterestHist",
+            {"symbol": "BTCUSDT", "period": "5m"},
+            "symbol sumOpenInterest sumOpenInterestValue CMCCirculatingSupply timestamp",
+        ),
+        *(
+            (
+                f"/futures/data/{name}",
+                {"symbol": "BTCUSDT", "period": "1h"},
+                "symbol longShortRatio longAccount shortAccount timestamp",
+            )
+            for name in (
+                "topLongShortPositionRatio",
+                "topLongShortAccountRatio",
+                "globalLongShortAccountRatio",
+            )
+        ),
+        (
+            "/futures/data/takerlongshortRatio",
+            {"symbol": "BTCUSDT", "period": "1d"},
+            "buySellRatio buyVol sellVol timestamp",
+        ),
+        (
+            "/futures/data/basis",
+            {"pair": "BTCUSDT", "contractType": "PERPETUAL", "period": "5m"},
+            "indexPrice contractType basisRate futuresPrice annualizedBasisRate basis pair timestamp",
+        ),
     ],
 )
 async def test_answer_has_the_documented_fields(
@@ -98,6 +126,14 @@ async def test_answer_has_the_documented_fields(
         ("/fapi/v1/continuousKlines", {"contractType": "PERPETUAL", "interval": "1m"}, -1102),
         ("/fapi/v1/openInterest", {}, -1102),
         ("/fapi/v1/aggTrades", {"symbol": "BTCUSDT", "startTime": 0, "endTime": 3_600_001}, -1127),
+        ("/futures/data/openInterestHist", {"symbol": "BTCUSDT"}, -1102),
+        ("/futures/data/openInterestHist", {"symbol": "BTCUSDT", "period": "7m"}, -1130),
+        ("/futures/data/openInterestHist", {"symbol": "BTCUSDT", "period": "5m", "startTime": 1}, -1130),
+        ("/futures/data/openInterestHist", {"symbol": "BTCUSDT", "period": "5m", "limit": 501}, -1130),
+        ("/futures/data/takerlongshortRatio", {"symbol": "NOPE", "period": "5m"}, -1121),
+        ("/futures/data/basis", {"pair": "BTCUSDT", "period": "5m"}, -1102),
+        ("/futures/data/delivery-price", {"pair": "NOPE"}, -1121),
+        ("/fapi/v1/convert/exchangeInfo", {}, -4084),
     ],
 )
 async def test_refusals(simulator: Simulator, path: str, params: dict[str, object], code: int) -> None:
@@ -125,6 +161,22 @@ async def test_candles_of_every_kind(
     assert all(float(row[3]) <= float(row[1]) <= float(row[2]) for row in rows)
 
 
+async def test_statistics_are_told_of_whole_periods_and_can_be_paged(simulator: Simulator) -> None:
+    path, asked = "/futures/data/takerlongshortRatio", {"symbol": "BTCUSDT", "period": "15m"}
+    newest = await _get(simulator, path, **asked)
+    times = [row["timestamp"] for row in newest]
+    assert (len(times), {later - t for t, later in pairwise(times)}) == (30, {900_000})
+    assert times[-1] % 900_000 == 0
+    assert times[-1] <= simulator.clock.now_ms() < times[-1] + 900_000 + 60_000
+    page = await _get(simulator, path, **asked, startTime=times[3], endTime=times[9], limit=4)
+    assert page == newest[3:7]
+    until = await _get(simulator, path, **asked, endTime=times[9] + 1, limit=2)
+    assert until == newest[8:10]
+    crowd = await _get(simulator, "/futures/data/globalLongShortAccountRatio", **asked)
+    assert [row["longShortRatio"] for row in crowd] == [row["buySellRatio"] for row in newest]
+    assert await _get(simulator, "/futures/data/delivery-price", pair="BTCUSDT") == []
+
+
 async def test_trades_can_be_paged_by_id(simulator: Simulator) -> None:
     newest = await _get(simulator, "/fapi/v1/aggTrades", symbol="BTCUSDT", limit=5)
     page = await _get(simulator, "/fapi/v1/aggTrades", symbol="BTCUSDT", fromId=newest[1]["a"], limit=2)
@@ -141,21 +193,3 @@ async def test_a_delisting_shows_everywhere(simulator: Simulator) -> None:
         "ETHUSDT": "SETTLING",
     }
     assert simulator.venue.engine.rules["ETHUSDT"].info.status == "SETTLING"
-
-
-@pytest.mark.parametrize(
-    ("name", "params", "answer"),
-    [
-        ("openInterestHist", {"symbol": "BTCUSDT", "period": "5m"}, []),
-        ("globalLongShortAccountRatio", {"symbol": "BTCUSDT", "period": "1h"}, []),
-        ("basis", {"pair": "BTCUSDT", "contractType": "PERPETUAL", "period": "1d"}, []),
-        ("takerlongshortRatio", {"period": "5m"}, -1102),
-        ("topLongShortPositionRatio", {"symbol": "NOPE", "period": "5m"}, -1121),
-        ("topLongShortAccountRatio", {"symbol": "BTCUSDT", "period": "7m"}, -1130),
-    ],
-)
-async def test_statistics_of_all_traders_are_asked_rightly_and_empty(
-    simulator: Simulator, name: str, params: dict[str, str], answer: list[object] | int
-) -> None:
-    found = await _get(simulator, f"/futures/data/{name}", **params)
-    assert (found["code"] if isinstance(found, dict) else found) == answer

@@ -10,7 +10,9 @@ from itertools import takewhile
 from pms.simulator import commission, wire_events
 from pms.simulator.changes import Journal
 from pms.simulator.config import Fees
+from pms.simulator.exposure import Exposure
 from pms.simulator.rules import SymbolRules
+from pms.simulator.scale import scale_of
 from pms.simulator.state import (
     BOTH,
     USDT,
@@ -129,15 +131,14 @@ class Clearing:
         quantity: Decimal,
         maker: bool,
         now_ms: int,
-        put: Callable[[Order], None],
+        put: Callable[[Order], Exposure],
         trade_id: int,
         execution: str = "TRADE",
     ) -> Position:
         """Book one side of a trade: order, position, wallet, history and events, in the venue's order.
 
-        `put` is told of the order's new state before any event is emitted; the caller drew `trade_id`.
-        `execution` is the `x` of the event: CALCULATED for what did not pass through the book (spec 5.3),
-        which is free of commission (decision 0036).
+        `put` is told of the order's new state before any event, and returns what the open orders sum up to.
+        `execution` is the `x` of the event; CALCULATED did not pass the book and is free (decision 0036).
         """
         position = self.position_of(account, order.symbol, order.position_side)
         key = (account.account_id, order.symbol, order.position_side)
@@ -171,15 +172,16 @@ class Clearing:
         self._remember(trade)
         changes = self._journal.changes
         changes.trades.append(trade)
-        changes.orders[order.order_id] = order
-        changes.positions[key] = position
-        put(order)
+        changes.orders[order.order_id], changes.positions[key] = order, position
+        standing = put(order)
         moved = self._settle(account, trade, now_ms)
         if maker:
-            lite = wire_events.trade_lite(order, price, quantity, trade_id, True, now_ms)
+            scale = scale_of(self._rules, order.symbol)
+            lite = wire_events.trade_lite(order, price, quantity, trade_id, True, now_ms, scale)
             self._journal.emit(account, lite)
         self.tell(account, [position], "ORDER", moved, now_ms)
-        self._journal.emit(account, wire_events.order_update(order, execution, trade, now_ms))
+        told = wire_events.order_update(order, execution, trade, now_ms, standing, asset)
+        self._journal.emit(account, told)
         return position
 
     def _settle(self, account: Account, trade: Trade, now_ms: int) -> dict[str, Decimal]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from pms.simulator import wire_events
 from pms.simulator.changes import Journal
 from pms.simulator.clearing import Clearing
 from pms.simulator.order_flow import OrderFlow
@@ -105,7 +104,7 @@ class ExchangeOrders:
     def _accept(self, account: Account, order: Order, now_ms: int) -> None:
         self._orders.put(order)
         self._journal.changes.orders[order.order_id] = order
-        self._journal.emit(account, wire_events.order_update(order, "NEW", None, now_ms))
+        self._flow.tell(account, order, "NEW", now_ms)
 
     def _settle(
         self, account: Account, order: Order, price: Decimal, trade_id: int | None, now_ms: int

@@ -7,6 +7,7 @@ from pms.simulator import http_history, http_settings, margin
 from pms.simulator.commission import tier_of
 from pms.simulator.errors import INVALID_SYMBOL, Reject
 from pms.simulator.http_settings import wanted_symbol
+from pms.simulator.scale import scale_of
 from pms.simulator.state import BNB, BOTH, LONG, SHORT, USDT, ZERO, Account, margin_text, money, text
 from pms.simulator.venue import Answer, Call, Endpoint, Venue
 from pms.simulator.wire_events import entry_text
@@ -116,7 +117,7 @@ def _account_position(venue: Venue, call: Call, symbol: str, side: str, v2: bool
     return wire.AccountPosition(
         symbol=symbol,
         position_side=side,
-        position_amt=text(position.quantity),
+        position_amt=scale_of(engine.rules, symbol).quantity(position.quantity),
         unrealized_profit=money(leg.unrealized),
         isolated_margin="0.00000000",
         notional=margin_text(leg.notional),
@@ -168,7 +169,7 @@ def _risk_row(
     return wire.PositionRisk(
         symbol=symbol,
         position_side=side,
-        position_amt=text(position.quantity),
+        position_amt=scale_of(engine.rules, symbol).quantity(position.quantity),
         entry_price=entry_text(position.entry) if position.quantity else "0.0",
         break_even_price=entry_text(position.break_even) if position.quantity else "0.0",
         mark_price=money(engine.markets[symbol].mark),

@@ -10,6 +10,7 @@ from pms.simulator.algo_params import TRAILING, parse_algo
 from pms.simulator.errors import Reject, mandatory
 from pms.simulator.http_order_queries import WEEK_MS, known_symbol, window
 from pms.simulator.order_answers import average
+from pms.simulator.scale import scale_of
 from pms.simulator.state import AlgoOrder, text
 from pms.simulator.venue import INTEGER, Answer, Call, Endpoint, Venue
 
@@ -54,7 +55,7 @@ def algo_queried(venue: Venue, call: Call, algo: AlgoOrder) -> dict[str, Any]:
     limit = algo.type in ("STOP", "TAKE_PROFIT")
     actual = {
         "actualOrderId": str(algo.order_id) if algo.order_id else "",
-        "actualPrice": average(order) if order else "0.00000",
+        "actualPrice": average(order, scale_of(venue.engine.rules, algo.symbol)) if order else "0.00000",
         "actualType": "LIMIT" if limit else "MARKET",
         "actualQty": text(order.executed) if order else "0",
         "tpTriggerPrice": "0.000",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pms.exchange import messages as wire
-from pms.simulator import order_answers
 from pms.simulator.errors import INVALID_SYMBOL, Reject
 from pms.simulator.exchange_orders import ADL_PREFIX, LIQUIDATION_PREFIX
+from pms.simulator.http_order_queries import shown
 from pms.simulator.http_settings import wanted_symbol
 from pms.simulator.state import Trade, money, text
 from pms.simulator.venue import Answer, Call, Endpoint, Venue
@@ -133,8 +133,8 @@ def forced_orders(venue: Venue, call: Call) -> Answer:
         and symbol in (None, order.symbol)
         and window[0] <= order.created_ms <= window[1]
     ]
-    shown = [order_answers.queried(order, listed=True) for order in rows[-call.limit(50, 100) :]]
-    return [row | {"type": "LIMIT", "origType": "LIMIT"} for row in shown]
+    chosen = [shown(venue, order, listed=True) for order in rows[-call.limit(50, 100) :]]
+    return [row | {"type": "LIMIT", "origType": "LIMIT"} for row in chosen]
 
 
 ENDPOINTS: dict[tuple[str, str], Endpoint] = {

@@ -158,7 +158,7 @@ def depth(venue: Venue, call: Call) -> Answer:
         return INVALID_SYMBOL if symbol else mandatory("symbol")
     limit = call.integer("limit") if "limit" in call.params else 500
     if limit not in DEPTH_LIMITS:
-        return Reject(-4021, f"Illegal depth limit {call.params['limit']}.")
+        return Reject(-4021, f"'{call.params['limit']}' is not valid depth limit.")
     return _book(venue, call, symbol, limit)
 
 

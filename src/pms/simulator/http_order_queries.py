@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from pms.simulator import errors
 from pms.simulator.errors import Reject, mandatory
 from pms.simulator.order_answers import amendment, queried
+from pms.simulator.scale import scale_of
 from pms.simulator.state import Order
 from pms.simulator.venue import INTEGER, Answer, Call, Endpoint, Venue
 
@@ -45,12 +47,17 @@ def gone(order: Order, now_ms: int) -> bool:
     return age_days > FOUND_DAYS or (age_days > UNFILLED_DAYS and not order.executed)
 
 
+def shown(venue: Venue, order: Order, listed: bool = False) -> dict[str, Any]:
+    """Return an order as a query answers it; `listed` adds what only allOrders has."""
+    return queried(order, scale_of(venue.engine.rules, order.symbol), listed)
+
+
 def query_order(venue: Venue, call: Call) -> Answer:
     """GET order."""
     found = find_order(venue, call, call.params)
     if isinstance(found, Reject):
         return found
-    return queried(found) if found and not gone(found, call.now_ms) else errors.NO_SUCH_ORDER
+    return errors.NO_SUCH_ORDER if found is None or gone(found, call.now_ms) else shown(venue, found)
 
 
 def query_open_order(venue: Venue, call: Call) -> Answer:
@@ -58,7 +65,7 @@ def query_open_order(venue: Venue, call: Call) -> Answer:
     found = find_order(venue, call, call.params)
     if isinstance(found, Reject):
         return found
-    return queried(found) if found and found.is_open else errors.NO_SUCH_ORDER
+    return shown(venue, found) if found and found.is_open else errors.NO_SUCH_ORDER
 
 
 def open_orders(venue: Venue, call: Call) -> Answer:
@@ -66,7 +73,7 @@ def open_orders(venue: Venue, call: Call) -> Answer:
     symbol = call.params.get("symbol")
     if symbol is not None and symbol not in venue.engine.rules:
         return errors.INVALID_SYMBOL
-    return [queried(o) for o in venue.engine.open_orders_of(call.account, symbol)]
+    return [shown(venue, o) for o in venue.engine.open_orders_of(call.account, symbol)]
 
 
 def window(call: Call, span_ms: int) -> tuple[int, int] | Reject:
@@ -106,7 +113,7 @@ def all_orders(venue: Venue, call: Call) -> Answer:
     limit = call.limit(500, 1000)
     newest_wanted = first is None and "startTime" not in call.params
     chosen = rows[-limit:] if newest_wanted else rows[:limit]
-    return [queried(o, listed=True) for o in chosen]
+    return [shown(venue, o, listed=True) for o in chosen]
 
 
 def order_amendments(venue: Venue, call: Call) -> Answer:

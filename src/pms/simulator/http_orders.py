@@ -11,9 +11,10 @@ from pms.exchange.messages import ErrorBody, decode_message
 from pms.simulator import errors, http_algo, http_order_queries
 from pms.simulator.errors import Reject, mandatory
 from pms.simulator.http_order_queries import find_order, known_symbol
-from pms.simulator.order_answers import NO_AVERAGE, acted, amended
+from pms.simulator.order_answers import acted, amended
 from pms.simulator.order_flow import IMMEDIATE
 from pms.simulator.order_params import parse_change, parse_order
+from pms.simulator.scale import scale_of
 from pms.simulator.venue import Answer, Call, Endpoint, Venue
 
 PLACE_MAX = 5
@@ -28,9 +29,10 @@ def _place(venue: Venue, call: Call, params: Mapping[str, str]) -> OrderAnswer |
     placed = venue.engine.place(call.account, parsed, call.now_ms)
     if isinstance(placed, Reject):
         return placed
+    scale = scale_of(venue.engine.rules, placed.symbol)
     immediate = placed.type == "MARKET" or placed.time_in_force in IMMEDIATE
     final = immediate and parsed.response == "RESULT"
-    return acted(placed, venue.config.order_fields_before_2026_06, as_new=not final)
+    return acted(placed, scale, venue.config.order_fields_before_2026_06, as_new=not final)
 
 
 def place_order(venue: Venue, call: Call) -> Answer:
@@ -46,7 +48,7 @@ def test_order(venue: Venue, call: Call) -> Answer:
     order = venue.engine.check(call.account, parsed, call.now_ms)
     if isinstance(order, Reject):
         return order
-    return acted(order, legacy=False, as_new=True) | {"avgPrice": NO_AVERAGE, "cumQuote": "0"}
+    return acted(order, scale_of(venue.engine.rules, order.symbol), legacy=True, as_new=True)
 
 
 def amend_order(venue: Venue, call: Call) -> Answer:
@@ -66,7 +68,8 @@ def _amend(venue: Venue, call: Call, params: Mapping[str, str]) -> OrderAnswer |
     order = venue.engine.amend(call.account, found, change, call.now_ms)
     if isinstance(order, Reject):
         return order
-    return amended(order, venue.config.order_fields_before_2026_06, change.modify_id)
+    scale = scale_of(venue.engine.rules, order.symbol)
+    return amended(order, scale, venue.config.order_fields_before_2026_06, change.modify_id)
 
 
 def cancel_order(venue: Venue, call: Call) -> Answer:
@@ -81,7 +84,8 @@ def _cancel(venue: Venue, call: Call, params: Mapping[str, str]) -> OrderAnswer 
     cancelled = venue.engine.cancel(call.account, found, call.now_ms) if found else errors.UNKNOWN_ORDER
     if isinstance(cancelled, Reject):
         return cancelled
-    return acted(cancelled, venue.config.order_fields_before_2026_06)
+    scale = scale_of(venue.engine.rules, cancelled.symbol)
+    return acted(cancelled, scale, venue.config.order_fields_before_2026_06)
 
 
 def cancel_all(venue: Venue, call: Call) -> Answer:

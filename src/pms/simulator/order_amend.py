@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import msgspec
 
-from pms.simulator import errors, order_checks, wire_events
+from pms.simulator import errors, order_checks
 from pms.simulator.desk import Desk
 from pms.simulator.errors import Reject
 from pms.simulator.order_flow import OrderFlow
@@ -120,6 +120,5 @@ class OrderAmender:
         desk.journal.changes.orders[order.order_id] = order
         desk.resting[order.symbol].requeue(order.order_id)
         place = desk.journal.position
-        event = wire_events.order_update(order, "AMENDMENT", None, now_ms, change.modify_id)
-        desk.journal.emit(account, event)
+        self._flow.tell(account, order, "AMENDMENT", now_ms, change.modify_id)
         self._flow.execute(account, order, now_ms, place)

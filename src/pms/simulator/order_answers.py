@@ -4,61 +4,61 @@ from __future__ import annotations
 
 from typing import Any
 
-from pms.simulator.state import ZERO, Amendment, Order, money, text
-from pms.simulator.wire_events import entry_text
+from pms.simulator.scale import Scale
+from pms.simulator.state import ZERO, Amendment, Order, text
 
 NO_AVERAGE = "0.00"
 
 
-def acted(order: Order, legacy: bool, as_new: bool = False) -> dict[str, Any]:
+def acted(order: Order, scale: Scale, legacy: bool, as_new: bool = False) -> dict[str, Any]:
     """Return the answer to placing, changing or cancelling: no average price and no quote sum.
 
     `legacy` adds both, the shape before 2026-06-30. `as_new` is the ACK form: NEW and nothing executed.
     """
-    executed = text(ZERO if as_new else order.executed)
-    answer = {**_head(order), "status": "NEW" if as_new else order.status, "executedQty": executed}
+    executed = scale.quantity(ZERO if as_new else order.executed)
+    answer = {**_head(order, scale), "status": "NEW" if as_new else order.status, "executedQty": executed}
     answer["cumQty"] = executed
     if legacy:
-        answer["avgPrice"] = NO_AVERAGE if as_new else average(order)
-        answer["cumQuote"] = text(ZERO) if as_new else money(order.cum_quote)
-    return answer | _tail(order)
+        answer["avgPrice"] = NO_AVERAGE if as_new else average(order, scale)
+        answer["cumQuote"] = scale.quote(ZERO if as_new else order.cum_quote)
+    return answer | _tail(order, scale)
 
 
-def amended(order: Order, legacy: bool, modify_id: int | None) -> dict[str, Any]:
+def amended(order: Order, scale: Scale, legacy: bool, modify_id: int | None) -> dict[str, Any]:
     """Return the answer to PUT order: as placing, with `pair`, and `modifyId` when one was sent."""
     sent = {} if modify_id is None else {"modifyId": modify_id}
-    return acted(order, legacy) | {"pair": order.symbol} | sent
+    return acted(order, scale, legacy) | {"pair": order.symbol} | sent
 
 
-def queried(order: Order, listed: bool = False) -> dict[str, Any]:
+def queried(order: Order, scale: Scale, listed: bool = False) -> dict[str, Any]:
     """Return the answer of a query; `listed` adds what only allOrders has."""
-    answer = _head(order) | {
+    answer = _head(order, scale) | {
         "status": order.status,
-        "avgPrice": average(order),
-        "executedQty": text(order.executed),
-        "cumQuote": money(order.cum_quote),
+        "avgPrice": average(order, scale),
+        "executedQty": scale.quantity(order.executed),
+        "cumQuote": scale.quote(order.cum_quote),
     }
     if listed:
-        answer |= {"pair": order.symbol, "cumBase": text(order.executed)}
-    return answer | _tail(order) | {"time": order.created_ms}
+        answer |= {"pair": order.symbol, "cumBase": scale.quantity(order.executed)}
+    return answer | _tail(order, scale) | {"time": order.created_ms}
 
 
-def average(order: Order) -> str:
+def average(order: Order, scale: Scale) -> str:
     """Return the average price of an order, with the exchange's zero when nothing traded."""
-    return entry_text(order.average_price) if order.executed else NO_AVERAGE
+    return scale.quote(order.average_price) if order.executed else NO_AVERAGE
 
 
-def _head(order: Order) -> dict[str, Any]:
+def _head(order: Order, scale: Scale) -> dict[str, Any]:
     return {
         "orderId": order.order_id,
         "symbol": order.symbol,
         "clientOrderId": order.client_order_id,
-        "price": text(order.price),
-        "origQty": text(order.quantity),
+        "price": scale.price(order.price),
+        "origQty": scale.quantity(order.quantity),
     }
 
 
-def _tail(order: Order) -> dict[str, Any]:
+def _tail(order: Order, scale: Scale) -> dict[str, Any]:
     return {
         "timeInForce": order.time_in_force,
         "type": order.type,
@@ -66,7 +66,7 @@ def _tail(order: Order) -> dict[str, Any]:
         "closePosition": order.close_position,
         "side": order.side,
         "positionSide": order.position_side,
-        "stopPrice": "0",
+        "stopPrice": scale.price(ZERO),
         "workingType": "CONTRACT_PRICE",
         "priceProtect": False,
         "origType": order.original_type or order.type,

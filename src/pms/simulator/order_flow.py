@@ -12,6 +12,7 @@ from pms.simulator.crossing import Offer, Walk
 from pms.simulator.desk import Desk
 from pms.simulator.errors import Reject
 from pms.simulator.order_params import NewOrder
+from pms.simulator.scale import scale_of
 from pms.simulator.state import ZERO, Account, Order, Position
 
 PREVENTED = "EXPIRED_IN_MATCH"
@@ -49,7 +50,7 @@ class OrderFlow:
         self._orders.put(order)
         self._journal.changes.orders[order.order_id] = order
         place = self._journal.position
-        self._journal.emit(account, wire_events.order_update(order, "NEW", None, now_ms))
+        self.tell(account, order, "NEW", now_ms)
         self.execute(account, order, now_ms, place)
         return order
 
@@ -162,7 +163,8 @@ class OrderFlow:
         """Execute one step of a taker and return its TRADE_LITE; both sides have the same trade id."""
         trade_id = self._desk.clearing.draw_trade_id(order.symbol)
         quantity, maker = offer.quantity, offer.maker
-        lite = wire_events.trade_lite(order, offer.price, quantity, trade_id, False, now_ms)
+        scale = scale_of(self._desk.rules, order.symbol)
+        lite = wire_events.trade_lite(order, offer.price, quantity, trade_id, False, now_ms, scale)
         touched = [(order, self._book(account, order, offer.price, quantity, False, now_ms, trade_id))]
         if maker is not None:
             other = self._desk.accounts.by_id[maker.account_id]
@@ -213,6 +215,14 @@ class OrderFlow:
         )
         self._settle(order, position, order.quantity, now_ms)
 
+    def tell(
+        self, account: Account, order: Order, execution: str, now_ms: int, modify_id: int | None = None
+    ) -> None:
+        """Emit ORDER_TRADE_UPDATE of anything but a fill; `execution` is its `x`."""
+        standing, asset = self._orders.standing(order), self._desk.clearing.margin_asset(order.symbol)
+        event = wire_events.order_update(order, execution, None, now_ms, standing, asset, modify_id)
+        self._journal.emit(account, event)
+
     # -- ending
 
     def cancel(self, account: Account, order: Order, now_ms: int) -> Order | Reject:
@@ -239,7 +249,7 @@ class OrderFlow:
         order.status, order.updated_ms = status, now_ms
         self._orders.put(order)
         self._journal.changes.orders[order.order_id] = order
-        self._journal.emit(account, wire_events.order_update(order, execution, None, now_ms))
+        self.tell(account, order, execution, now_ms)
         if order.algo_id and self.listener is not None:
             self.listener.order_ended(account, order, now_ms)
 
@@ -263,6 +273,6 @@ class OrderFlow:
                 order.updated_ms = now_ms
                 self._orders.put(order)
                 self._journal.changes.orders[order.order_id] = order
-                self._journal.emit(account, wire_events.order_update(order, "AMENDMENT", None, now_ms))
+                self.tell(account, order, "AMENDMENT", now_ms)
             else:
                 self.expire(account, order, "4", now_ms)

@@ -6,7 +6,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from pms.simulator.exposure import Exposures
+from pms.simulator.exposure import Exposure, Exposures
 from pms.simulator.state import Account, Amendment, Order
 
 FIRST_ORDER_ID = 8_000_000_001
@@ -58,8 +58,12 @@ class OrderIndex:
         self.next_amendment_id += 1
         return self.next_amendment_id - 1
 
-    def put(self, order: Order) -> None:
-        """Take a new order, or a known one whose state or quantity has changed."""
+    def standing(self, order: Order) -> Exposure:
+        """Return what the open orders of an order's account, symbol and side sum up to now."""
+        return self.exposures.of(order.account_id, order.symbol, order.position_side)
+
+    def put(self, order: Order) -> Exposure:
+        """Take a new order, or a known one whose state or quantity has changed; return `standing` of it."""
         self.exposures.update(order)
         for watch in self.watchers:
             watch(order)
@@ -71,7 +75,7 @@ class OrderIndex:
             self._open_of.setdefault(order.account_id, {})[order.order_id] = order
             self._open_client_ids[order.account_id, order.client_order_id] = order.order_id
             self._next_due_ms = min(self._next_due_ms, due_ms(order))
-            return
+            return self.standing(order)
         self._leave(order)
         self.closed[order.order_id] = order
         if len(self.closed) > CLOSED_ORDERS_KEPT:
@@ -79,6 +83,7 @@ class OrderIndex:
             key = (old.account_id, old.symbol, old.client_order_id)
             if self._latest_by_client_id.get(key) == old.order_id:
                 del self._latest_by_client_id[key]
+        return self.standing(order)
 
     def _leave(self, order: Order) -> None:
         self.open.get(order.symbol, {}).pop(order.order_id, None)

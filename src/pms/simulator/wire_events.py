@@ -8,6 +8,8 @@ from decimal import Decimal
 import msgspec
 
 from pms.exchange import messages as wire
+from pms.simulator.exposure import Exposure
+from pms.simulator.scale import Scale
 from pms.simulator.state import ZERO, Account, AlgoOrder, Order, Position, Trade, margin_text, money, text
 
 _encoder = msgspec.json.Encoder()
@@ -20,11 +22,18 @@ def entry_text(value: Decimal) -> str:
 
 
 def order_update(
-    order: Order, execution: str, trade: Trade | None, now_ms: int, modify_id: int | None = None
+    order: Order,
+    execution: str,
+    trade: Trade | None,
+    now_ms: int,
+    standing: Exposure,
+    asset: str,
+    modify_id: int | None = None,
 ) -> bytes:
     """Return ORDER_TRADE_UPDATE; `execution` is the `x` field, `trade` the fill of a TRADE.
 
-    `modify_id` is the client's number of an AMENDMENT.
+    `standing` sums up the open orders of its account, symbol and side after the event, `asset` is the margin
+    asset. `modify_id` is the client's number of an AMENDMENT.
     """
     body = wire.OrderUpdate(
         symbol=order.symbol,
@@ -43,8 +52,10 @@ def order_update(
         last_price=text(trade.price) if trade else "0",
         trade_time=now_ms,
         trade_id=trade.trade_id if trade else 0,
-        commission_asset=trade.commission_asset if trade else None,
-        commission=money(trade.commission) if trade else None,
+        commission_asset=trade.commission_asset if trade else asset,
+        commission=money(trade.commission) if trade else "0",
+        bid_notional=text(standing.bid_notional),
+        ask_notional=text(standing.ask_notional),
         is_maker=trade.maker if trade else False,
         reduce_only=order.reduce_only,
         original_type=order.original_type or order.type,
@@ -61,21 +72,21 @@ def order_update(
 
 
 def trade_lite(
-    order: Order, price: Decimal, quantity: Decimal, trade_id: int, maker: bool, now_ms: int
+    order: Order, price: Decimal, quantity: Decimal, trade_id: int, maker: bool, now_ms: int, scale: Scale
 ) -> bytes:
-    """Return TRADE_LITE of a fill."""
+    """Return TRADE_LITE of a fill; unlike the other events it keeps the zeros of the symbol's scale."""
     return _encoder.encode(
         wire.TradeLite(
             event_time=now_ms,
             transaction_time=now_ms,
             symbol=order.symbol,
-            original_quantity=text(order.quantity),
-            price=text(order.price),
+            original_quantity=scale.quantity(order.quantity),
+            price=scale.price(order.price),
             is_maker=maker,
             client_order_id=order.client_order_id,
             side=order.side,
-            last_price=text(price),
-            last_quantity=text(quantity),
+            last_price=scale.price(price),
+            last_quantity=scale.quantity(quantity),
             trade_id=trade_id,
             order_id=order.order_id,
         )

@@ -49,8 +49,8 @@ def test_hedge_mode_shows_both_legs_each_with_its_own_figures() -> None:
     engine, account = _hedged()
     rows = ask(engine, account, "GET v3/positionRisk")
     assert [(r["symbol"], r["positionSide"], r["positionAmt"]) for r in rows] == [
-        ("BTCUSDT", "LONG", "2"),
-        ("BTCUSDT", "SHORT", "-1"),
+        ("BTCUSDT", "LONG", "2.000"),
+        ("BTCUSDT", "SHORT", "-1.000"),
     ]
     assert rows[0]["liquidationPrice"] == rows[1]["liquidationPrice"] != "0"
     assert [r["notional"] for r in rows] == ["120000.10000000", "-60000.05000000"]
@@ -74,7 +74,7 @@ def test_one_way_mode_shows_one_row() -> None:
     engine, (account,) = engine_of("100000")
     placed(engine, account, side="SELL", quantity="1")
     (row,) = ask(engine, account, "GET v3/positionRisk")
-    assert (row["positionSide"], row["positionAmt"], row["adl"]) == ("BOTH", "-1", 0)
+    assert (row["positionSide"], row["positionAmt"], row["adl"]) == ("BOTH", "-1.000", 0)
     assert row["breakEvenPrice"] == "59970"  # 60000 less the taker fee
     assert len(ask(engine, account, "GET v2/positionRisk")) == len(engine.rules)
     assert len(ask(engine, account, "GET v2/account")["positions"]) == len(engine.rules)
@@ -205,8 +205,8 @@ def test_forced_orders_are_listed_by_kind() -> None:
     engine.force_liquidation(account, "BTCUSDT", NOW + 1)
     both = ask(engine, account, "GET v1/forceOrders", NOW + 2)
     assert [(o["clientOrderId"][:9], o["type"], o["executedQty"]) for o in both] == [
-        ("adl_autoc", "LIMIT", "0.2"),
-        ("autoclose", "LIMIT", "0.8"),
+        ("adl_autoc", "LIMIT", "0.200"),
+        ("autoclose", "LIMIT", "0.800"),
     ]
     (only,) = ask(engine, account, "GET v1/forceOrders", NOW + 2, autoCloseType="LIQUIDATION")
     assert (only["timeInForce"], only["status"], only["side"]) == ("IOC", "FILLED", "SELL")

@@ -190,7 +190,7 @@ def test_market_stop_tells_every_step_and_becomes_an_order_of_its_own() -> None:
     assert (answer["algoStatus"], answer["actualOrderId"], answer["actualPrice"], answer["actualQty"]) == (
         "FINISHED",
         str(events[3]["o"]["i"]),
-        "58998.9",
+        "58998.90000",
         "1",
     )
 
@@ -221,7 +221,11 @@ def test_limit_stop_that_fills_while_resting_is_finished_with_its_average() -> N
         "ALGO_UPDATE:FINISHED",
     ]
     answer = ask(engine, account, "GET algoOrder", algoId=algo_id)
-    assert (answer["algoStatus"], answer["actualPrice"], answer["actualQty"]) == ("FINISHED", "60400", "1")
+    assert (answer["algoStatus"], answer["actualPrice"], answer["actualQty"]) == (
+        "FINISHED",
+        "60400.00000",
+        "1",
+    )
 
 
 def test_what_the_account_cannot_afford_is_rejected_when_it_fires() -> None:

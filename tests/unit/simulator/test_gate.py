@@ -372,7 +372,7 @@ async def test_a_manual_order_is_one_that_no_client_sent() -> None:
         ]
         assert [(t["S"], t["l"], t["c"][:4]) for t in trades] == [("SELL", "0.2", "web_")]
         risk = (await venue.signed("GET", "/fapi/v3/positionRisk", symbol="BTCUSDT")).body
-        assert [row["positionAmt"] for row in risk] == ["-0.2"]
+        assert [row["positionAmt"] for row in risk] == ["-0.200"]
         with pytest.raises(SimulatorError, match="manual_order was refused: -4003"):
             venue.simulator.arm(kind="manual_order", account=KEY, symbol="BTCUSDT", side="BUY", quantity="-1")
         with pytest.raises(SimulatorError, match="there is no account nobody"):

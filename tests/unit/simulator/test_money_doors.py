@@ -81,7 +81,10 @@ async def test_a_round_trip_in_hedge_mode() -> None:
             )
             assert placed.status == 200, placed
         rows = (await venue.signed("GET", "/fapi/v3/positionRisk")).body
-        assert [(r["positionSide"], r["positionAmt"]) for r in rows] == [("LONG", "0.5"), ("SHORT", "-0.5")]
+        assert [(r["positionSide"], r["positionAmt"]) for r in rows] == [
+            ("LONG", "0.500"),
+            ("SHORT", "-0.500"),
+        ]
         again = await venue.signed("POST", "/fapi/v1/positionSide/dual", dualSidePosition="false")
         assert again.code == -4068
         for side, position_side in (("SELL", "LONG"), ("BUY", "SHORT")):

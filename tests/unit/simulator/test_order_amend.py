@@ -42,8 +42,8 @@ def test_new_price_and_quantity_are_answered_told_and_remembered() -> None:
     assert (answer["status"], answer["modifyId"], answer["price"], answer["origQty"]) == (
         "NEW",
         77,
-        "59100.1",
-        "2",
+        "59100.10",
+        "2.000",
     )
     assert "avgPrice" not in answer
     body = event["o"]
@@ -122,7 +122,7 @@ def test_partly_filled_and_cut_to_what_is_executed_ends_cancelled() -> None:
     assert order.executed == 2
     engine.drain()
     answer = _amend(engine, account, order, quantity="2", price="59990.0")
-    assert (answer["status"], answer["executedQty"]) == ("CANCELED", "2")
+    assert (answer["status"], answer["executedQty"]) == ("CANCELED", "2.000")
     assert [(e["o"]["x"], e["o"]["z"]) for e in _events(engine)] == [("CANCELED", "2")]
 
 
@@ -131,7 +131,11 @@ def test_partly_filled_and_grown_goes_on() -> None:
     order = _resting(engine, account, price="59990.0", quantity="3")
     quote(engine, "BTCUSDT", "59985.0", "59990.0", size="2")
     answer = _amend(engine, account, order, quantity="4", price="59980.0")
-    assert (answer["status"], answer["origQty"], answer["executedQty"]) == ("PARTIALLY_FILLED", "4", "2")
+    assert (answer["status"], answer["origQty"], answer["executedQty"]) == (
+        "PARTIALLY_FILLED",
+        "4.000",
+        "2.000",
+    )
 
 
 def test_post_only_that_would_take_ends_cancelled() -> None:
@@ -145,7 +149,7 @@ def test_price_beyond_the_market_executes_as_taker() -> None:
     engine, account = engine_with()
     order = _resting(engine, account)
     answer = _amend(engine, account, order, price="60000.1")
-    assert (answer["status"], answer["executedQty"]) == ("FILLED", "1")
+    assert (answer["status"], answer["executedQty"]) == ("FILLED", "1.000")
     names = [e["e"] + (":" + e["o"]["x"] if "o" in e else "") for e in _events(engine)]
     assert names == [
         "TRADE_LITE",
@@ -170,7 +174,7 @@ def test_reduce_only_grows_only_as_far_as_the_position() -> None:
     placed(engine, account, quantity="2")
     order = _resting(engine, account, side="SELL", price="60500", quantity="1", reduceOnly="true")
     answer = _amend(engine, account, order, price="60400", quantity="5", reduceOnly="true")
-    assert (answer["origQty"], answer["reduceOnly"]) == ("2", True)
+    assert (answer["origQty"], answer["reduceOnly"]) == ("2.000", True)
 
 
 def test_batch_answers_each_element_in_order() -> None:
@@ -181,5 +185,5 @@ def test_batch_answers_each_element_in_order() -> None:
         for o, q in ((one, "2"), (two, "1"), (two, "3"))
     ]
     answer = ask(engine, account, "PUT batchOrders", batchOrders=rows)
-    assert [a.get("code", a.get("origQty")) for a in answer] == ["2", -5027, "3"]
+    assert [a.get("code", a.get("origQty")) for a in answer] == ["2.000", -5027, "3.000"]
     assert ask(engine, account, "PUT batchOrders", batchOrders=rows * 2)["code"] == -4082

@@ -80,7 +80,7 @@ async def test_a_round_over_the_wire_with_its_events() -> None:
                     quantity="0.2",
                     modifyId=3,
                 )
-                assert (changed.status, changed.body["origQty"], changed.body["modifyId"]) == (200, "0.2", 3)
+                assert (changed.body["origQty"], changed.body["modifyId"]) == ("0.200", 3)
                 assert changed.headers["X-MBX-ORDER-COUNT-1M"] == "2"
                 stop = await client.signed(
                     "POST",

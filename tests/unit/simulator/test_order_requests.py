@@ -103,13 +103,13 @@ def test_resting_closing_orders_of_a_hedge_shrink_with_their_side_only() -> None
 @pytest.mark.parametrize(
     ("kind", "response", "status", "executed"),
     [
-        (MARKET, "ACK", "NEW", "0"),
-        (MARKET, "RESULT", "FILLED", "1"),
-        ({**LIMIT, "timeInForce": "IOC", "price": "60000.1"}, "RESULT", "FILLED", "1"),
-        ({**LIMIT, "timeInForce": "FOK", "price": "60000.1"}, "RESULT", "FILLED", "1"),
-        ({**LIMIT, "timeInForce": "IOC"}, "RESULT", "EXPIRED", "0"),
-        ({**LIMIT, "price": "60000.1"}, "RESULT", "NEW", "0"),
-        (LIMIT, "ACK", "NEW", "0"),
+        (MARKET, "ACK", "NEW", "0.000"),
+        (MARKET, "RESULT", "FILLED", "1.000"),
+        ({**LIMIT, "timeInForce": "IOC", "price": "60000.1"}, "RESULT", "FILLED", "1.000"),
+        ({**LIMIT, "timeInForce": "FOK", "price": "60000.1"}, "RESULT", "FILLED", "1.000"),
+        ({**LIMIT, "timeInForce": "IOC"}, "RESULT", "EXPIRED", "0.000"),
+        ({**LIMIT, "price": "60000.1"}, "RESULT", "NEW", "0.000"),
+        (LIMIT, "ACK", "NEW", "0.000"),
     ],
 )
 def test_ack_says_new_and_result_the_final_state(
@@ -125,7 +125,7 @@ def test_answers_before_june_2026_have_average_and_quote_sum() -> None:
     engine, account = engine_with()
     config = SimulatorConfig(order_fields_before_2026_06=True)
     answer = ask(engine, account, "POST order", config=config, **MARKET, newOrderRespType="RESULT")
-    assert (answer["avgPrice"], answer["cumQuote"]) == ("60000.1", "60000.10000000")
+    assert (answer["avgPrice"], answer["cumQuote"]) == ("60000.10000", "60000.10000")
 
 
 def test_test_order_judges_and_does_nothing() -> None:
@@ -243,7 +243,7 @@ def test_all_orders_windows_and_pages() -> None:
     for params, wanted in cases:
         rows = ask(engine, account, "GET allOrders", now_ms=now, **params)
         assert [row["orderId"] for row in rows] == wanted, params
-        assert (rows[0]["pair"], rows[0]["cumBase"]) == ("BTCUSDT", "1")
+        assert (rows[0]["pair"], rows[0]["cumBase"]) == ("BTCUSDT", "1.000")
     for start, end in ((NOW, NOW + 7 * DAY_MS + 1), (NOW + 1, NOW)):
         refused = ask(engine, account, "GET allOrders", now_ms=now, startTime=start, endTime=end)
         assert refused["code"] == -4165

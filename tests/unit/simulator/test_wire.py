@@ -92,21 +92,21 @@ def test_signature_vectors_of_the_documentation() -> None:
 async def test_order_by_query_and_by_form_body(wire: Wire, as_body: bool) -> None:
     answer = await wire.client.signed("POST", "/fapi/v1/order", as_body, **ORDER, newOrderRespType="RESULT")
     assert answer.status == 200, answer
-    assert (answer.body["status"], answer.body["executedQty"]) == ("FILLED", "0.1")
+    assert (answer.body["status"], answer.body["executedQty"]) == ("FILLED", "0.100")
     assert "avgPrice" not in answer.body
     assert answer.headers["X-MBX-ORDER-COUNT-10S"] == "1"
     assert answer.headers["X-PMS-Sim-Epoch"] == wire.simulator.epoch
     query = await wire.client.signed(
         "GET", "/fapi/v1/order", symbol="BTCUSDT", orderId=answer.body["orderId"]
     )
-    assert msgspec.convert(query.body, m.OrderAnswer).avg_price == "60000.1"
+    assert msgspec.convert(query.body, m.OrderAnswer).avg_price == "60000.10000"
     trades = await wire.client.signed("GET", "/fapi/v1/userTrades", symbol="BTCUSDT")
     assert [t.commission for t in msgspec.convert(trades.body, list[m.UserTrade])] == ["3.00000500"]
 
 
 async def test_acknowledgement_says_new_even_when_filled(wire: Wire) -> None:
     answer = await wire.client.order(**ORDER)
-    assert (answer.body["status"], answer.body["executedQty"]) == ("NEW", "0")
+    assert (answer.body["status"], answer.body["executedQty"]) == ("NEW", "0.000")
 
 
 async def test_keys_signature_and_time_are_checked_in_order(wire: Wire) -> None:
@@ -229,7 +229,7 @@ async def test_every_read_decodes_into_the_client_messages(wire: Wire) -> None:
         assert answer.status == 200, (path, answer)
         assert msgspec.convert(answer.body, kind), path
     risk = (await wire.client.signed("GET", "/fapi/v3/positionRisk", symbol="BTCUSDT")).body
-    assert [row["positionAmt"] for row in risk] == ["0.1"]
+    assert [row["positionAmt"] for row in risk] == ["0.100"]
 
 
 async def test_settings_answer_with_the_exchanges_codes(wire: Wire) -> None:

@@ -118,7 +118,7 @@ async def test_an_order_lives_through_place_modify_status_and_cancel(client: Api
         modified = await client.signed(
             "order.modify", symbol="BTCUSDT", orderId=order_id, side="BUY", quantity="0.1", price="58000"
         )
-        assert modified["result"]["price"] == "58000"
+        assert modified["result"]["price"] == "58000.00"
     cancelled = await client.signed("order.cancel", symbol="BTCUSDT", orderId=order_id)
     assert cancelled["result"]["status"] == "CANCELED"
     again = await client.signed("order.cancel", symbol="BTCUSDT", orderId=order_id)

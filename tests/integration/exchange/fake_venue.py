@@ -170,6 +170,7 @@ class FakeVenue:
             "connect_spacing_seconds": 0.0,
             "watch_seconds": 0.02,
             "overlap_seconds_min": 0.05,
+            "gap_spacing_seconds": 0.0,
         }
         base = BinanceConfig.at(f"http://127.0.0.1:{self.port}", f"ws://127.0.0.1:{self.port}", "key", SECRET)
         return replace(base, streams=StreamTuning(**(fast | tuning)), deadline_seconds=0.4)

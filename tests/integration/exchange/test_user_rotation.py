@@ -1,6 +1,9 @@
 """The private stream replaced under load, without its lease, and open but silent."""
 
 import asyncio
+import base64
+import hashlib
+import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from random import Random
@@ -12,6 +15,8 @@ from pms.model.ids import ExchangeOrderId
 from pms.runtime import SystemClock
 from tests.integration.exchange.fake_venue import FakeVenue, running, running_venue, until
 from tests.integration.exchange.test_streams import Listener, order, started
+
+WEBSOCKET_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 @pytest.fixture
@@ -64,7 +69,64 @@ async def test_the_next_connection_takes_over_when_the_old_one_dies_early(venue:
         assert listener.orders() == ["o1"], "held while the old one delivers"
         await old.close()
         await until(lambda: listener.orders() == ["o1", "o2"])
-    assert listener.kinds() == "GOO"
+    # What was on its way on the old one before the new one was there is lost: the truth is asked for.
+    assert listener.kinds() == "GOGO"
+    await exchange.close()
+
+
+async def test_a_connection_that_no_longer_answers_is_not_replaced_without_a_gap(venue: FakeVenue) -> None:
+    exchange = await started(
+        venue,
+        rotation_seconds_max=0.05,
+        rotation_spread_seconds=0.0,
+        user_overlap_seconds=0.02,
+        ping_reply_seconds_max=0.05,
+    )
+    venue.deaf = True
+    listener = Listener()
+    async with running(exchange.user_stream.run(listener)):
+        await until(lambda: exchange.statistics().user_stream.rotations)
+        await until(lambda: listener.kinds() == "GG")
+    await exchange.close()
+
+
+async def test_a_stream_that_the_venue_ends_at_once_is_opened_again(venue: FakeVenue) -> None:
+    """The end comes in one piece with the acceptance, before anybody waits for it."""
+    endings = [b"\x88\x02\x03\xe8", b"\x88\x00", b""]
+
+    async def ended(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        key = re.search(rb"(?i)sec-websocket-key: (\S+)", head)
+        assert key is not None
+        proof = base64.b64encode(hashlib.sha1(key[1] + WEBSOCKET_GUID, usedforsecurity=False).digest())
+        accepted = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        writer.write(accepted + b"Sec-WebSocket-Accept: " + proof + b"\r\n\r\n" + endings.pop(0))
+        writer.close()
+
+    server = await asyncio.start_server(ended, "127.0.0.1", 0)
+    config = venue.config()
+    ending_url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/private"
+    exchange = BinanceExchange(replace(config, ws_private_url=ending_url), SystemClock(), Random(1))
+    await exchange.start()
+    async with running(exchange.user_stream.run(Listener())):
+        await until(lambda: not endings)
+    server.close()
+    await exchange.close()
+
+
+async def test_many_events_that_cannot_be_read_are_few_gaps(venue: FakeVenue) -> None:
+    exchange = await started(venue, gap_spacing_seconds=0.1)
+    listener = Listener()
+    async with running(exchange.user_stream.run(listener)):
+        await until(lambda: listener.kinds() == "G")
+        listener.open.clear()
+        strange = order("strange") | {"o": "unreadable"}
+        await venue.send("private", strange, *([strange, fill(1)] * 50), fill(2))
+        await until(lambda: exchange.statistics().user_stream.repeated == 49)
+        listener.open.set()
+        await until(lambda: listener.orders() == ["o1", "o2"])
+        # One for the first, and one for all that came while that was asked for.
+        assert listener.kinds().count("G") <= 3
     await exchange.close()
 
 

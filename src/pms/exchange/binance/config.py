@@ -63,6 +63,7 @@ class StreamTuning:
     late_ms_max: int = 10_000
     user_events_max: int = 10_000
     user_overlap_seconds: float = 5.0
+    gap_spacing_seconds: float = 5.0
     user_quiet_seconds: float = 120.0
     listen_key_seconds: float = 1800.0
     listen_key_retry_seconds: float = 30.0

@@ -25,8 +25,15 @@ class Unreadable:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """Events may be missing here; the truth must be asked for in their place."""
+
+    reason: str
+
+
 Event = OrderTradeUpdate | AccountUpdate | AccountConfigUpdate
-Item = Event | Unreadable
+Item = Event | Unreadable | Missed
 
 
 def key_of(event: Event) -> tuple[object, ...]:
@@ -131,6 +138,12 @@ class Inbox:
         self._items.append(item)
         self._changed.set()
         return True
+
+    def answered(self) -> None:
+        """Forget what only says that the truth must be asked for: asking now answers all of it."""
+        kept = [item for item in self._items if not isinstance(item, Unreadable | Missed)]
+        self._items.clear()
+        self._items.extend(kept)
 
     def close(self) -> None:
         """Take no more; what is there can still be got."""

@@ -5,7 +5,8 @@
 3. What cannot be read becomes a gap of its own, so that the truth is fetched by request.
 4. The listen key is never deleted: it belongs to the account, and deleting it would cut others off.
 5. A connection is replaced before the venue ends it: events of the next one are held while the old one still
-   delivers, and what came on both is told once. That makes no gap.
+   delivers, and what came on both is told once. That makes no gap, if the old one has shown that it was
+   whole: it answered a ping after the next one was there, and an answer comes after all that was sent before.
 6. Without the engine lease nothing is opened, and what is open ends (one owner, exchange spec 5.1).
 """
 
@@ -23,7 +24,7 @@ from pms.exchange.binance.convert import account_event, config_event, order_even
 from pms.exchange.binance.rest import RestClient, Security
 from pms.exchange.binance.sockets import Backoff, ConnectPacer, FrameListener, connect
 from pms.exchange.binance.symbols import SymbolDirectory
-from pms.exchange.binance.user_inbox import Expected, Inbox, Item, Seen, Unreadable
+from pms.exchange.binance.user_inbox import Event, Expected, Inbox, Item, Missed, Seen, Unreadable
 from pms.exchange.errors import ExchangeError, ExchangeRefusal, ExchangeUnavailable, UnreadablePayload
 from pms.exchange.messages import (
     AccountConfigUpdate,
@@ -106,6 +107,17 @@ class _Link:
     def alive(self) -> bool:
         return self.transport is not None and not self.transport.is_disconnected
 
+    async def answers(self, seconds_max: float) -> bool:
+        """Tell whether the venue answers a ping in time: then all that it has sent here before has come."""
+        if self.transport is None or not self.alive:
+            return False
+        try:
+            async with asyncio.timeout(seconds_max):
+                await self.transport.measure_roundtrip_time(1)
+        except (TimeoutError, ConnectionError):
+            return False
+        return True
+
     def close(self) -> None:
         if self.transport is not None:
             self.transport.disconnect(graceful=False)
@@ -139,6 +151,7 @@ class BinanceUserStream:
         self._inbox = Inbox(config.streams.user_events_max)
         self._seen = Seen()
         self._whole_until_ms = 0
+        self._asked_instead_at = float("-inf")
         self._heard_at = float("-inf")
         self._expected = Expected()
         self._counts = _Counts()
@@ -218,6 +231,9 @@ class BinanceUserStream:
         link = _Link(answer.listen_key)
         listener = FrameListener(lambda message: self._take(message, link), lambda: self._ended(link))
         link.transport = await connect(f"{self._url}/ws/{link.key}", listener, self._tuning)
+        if not link.alive:
+            # Its end was told already, to nobody.
+            raise ExchangeUnavailable("the private stream was ended as soon as it was open")
         self._counts.connects += 1
         self._heard_at = self._clock.monotonic()
         return link
@@ -245,14 +261,18 @@ class BinanceUserStream:
             log.warning("user stream: the next connection: %s", error)
             return False
         await self._clock.sleep(self._tuning.user_overlap_seconds)
+        whole = self._link is not None and await self._link.answers(self._tuning.ping_reply_seconds_max)
         if self._next is link and link.alive:
-            self._promote()
+            self._promote(whole=whole)
         return self._link is link
 
-    def _promote(self) -> None:
+    # `whole`: the old connection has delivered all that came before the next one was there.
+    def _promote(self, *, whole: bool) -> None:
         old, self._link, self._next = self._link, self._next, None
         self._counts.rotations += 1
         if self._link is not None:
+            if not whole:
+                self._accept(Missed("a connection ended before it had shown that all had come"))
             held, self._link.held = self._link.held, []
             for item in held:
                 self._accept(item)
@@ -265,7 +285,7 @@ class BinanceUserStream:
             self._next = None
         elif link is self._link:
             if self._next is not None and self._next.alive:
-                self._promote()
+                self._promote(whole=False)
             else:
                 self._inbox.close()
 
@@ -278,18 +298,31 @@ class BinanceUserStream:
         self._whole_until_ms = until_ms
 
     async def _hand_over(self, item: Item, handler: UserEventHandler) -> None:
+        if isinstance(item, Missed):
+            log.warning("user stream: %s; asking by request", item.reason)
+            await self._ask_instead(handler)
+            return
         try:
             event = await self._translated(item)
         except UnreadablePayload as error:
             self._counts.malformed += 1
             log.error("user stream: an event cannot be read, asking by request instead: %s", error)
-            await self._announce_gap(handler)
+            await self._ask_instead(handler)
             return
         await handler(event)
         self._counts.delivered += 1
         self._whole_until_ms = max(self._whole_until_ms, event.transaction_time_ms)
 
-    async def _translated(self, item: Item) -> OrderEvent | AccountEvent | AccountConfigEvent:
+    # A gap costs requests for every symbol: events that nobody can read must not use up the limits.
+    async def _ask_instead(self, handler: UserEventHandler) -> None:
+        wait_seconds = self._asked_instead_at + self._tuning.gap_spacing_seconds - self._clock.monotonic()
+        if wait_seconds > 0:
+            await self._clock.sleep(wait_seconds)
+        self._asked_instead_at = self._clock.monotonic()
+        self._inbox.answered()
+        await self._announce_gap(handler)
+
+    async def _translated(self, item: Event | Unreadable) -> OrderEvent | AccountEvent | AccountConfigEvent:
         match item:
             case Unreadable():
                 raise UnreadablePayload(item.reason)
@@ -339,14 +372,14 @@ class BinanceUserStream:
             # Told after what is still on its way on the old connection, so that the order stays.
             link.held.append(item)
             if len(link.held) >= self._tuning.user_events_max:
-                self._promote()
+                self._promote(whole=False)
         else:
             self._accept(item)
 
     def _accept(self, item: Item) -> None:
         if isinstance(item, OrderTradeUpdate):
             self._expected.told(str(item.order.order_id))
-        if not isinstance(item, Unreadable) and not self._seen.first(item):
+        if not isinstance(item, Unreadable | Missed) and not self._seen.first(item):
             return
         if not self._inbox.put(item):
             self._counts.overflows += 1
@@ -393,7 +426,9 @@ class BinanceUserStream:
             await self._clock.sleep(self._tuning.watch_seconds)
             if self._link is None:
                 continue
-            if self._lease_lost():
+            if not self._link.alive:
+                self._inbox.close()
+            elif self._lease_lost():
                 log.error("user stream: the engine lease is lost; the stream is left to its next holder")
                 self._drop_connection()
             elif self._expected.overdue(self._clock.monotonic(), self._tuning.stale_seconds):

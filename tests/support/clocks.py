@@ -5,6 +5,9 @@ import heapq
 import itertools
 import time
 
+HOUR_SECONDS = 3_600
+FUNDING_SECONDS = 8 * HOUR_SECONDS
+
 
 class PushedClock:
     """Implements `Clock`: the machine's time plus what `push` has added.
@@ -14,7 +17,9 @@ class PushedClock:
     """
 
     def __init__(self) -> None:
-        self.pushed_seconds = 0.0
+        # An hour after a funding time of the exchange, whatever hour it is here: a test that pushes minutes
+        # must not run into the next one.
+        self.pushed_seconds = float((HOUR_SECONDS - int(time.time())) % FUNDING_SECONDS)
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
         self._number = itertools.count()
 

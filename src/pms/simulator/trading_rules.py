@@ -34,6 +34,7 @@ class Tally:
     resting_cancelled: int = 0
     dust: int = 0
     locked_until_ms: int = 0
+    locked_by: frozenset[str] = frozenset()
 
     def ratios(self) -> dict[str, float]:
         """Return the indicators: unfilled, IOC and FOK expired, GTC cancelled, dust."""
@@ -60,8 +61,9 @@ class TradingRules:
         tally = self._tallies.setdefault((order.account_id, order.symbol), Tally())
         window = order.updated_ms // WINDOW_MS
         if window != tally.window:
-            locked = tally.locked_until_ms
-            tally = self._tallies[order.account_id, order.symbol] = Tally(window, locked_until_ms=locked)
+            tally = self._tallies[order.account_id, order.symbol] = Tally(
+                window, locked_until_ms=tally.locked_until_ms, locked_by=tally.locked_by
+            )
         nothing = not order.executed
         tally.orders += 1
         tally.unfilled += nothing
@@ -72,16 +74,14 @@ class TradingRules:
             tally.resting += 1
             tally.resting_cancelled += nothing and order.status == "CANCELED"
         tally.dust += self._is_dust(order)
-        if tally.orders >= self.orders_min and self._violated(tally):
-            tally.locked_until_ms = order.updated_ms + LOCK_MS
+        violated = frozenset(name for name, value in tally.ratios().items() if value >= TRIGGERS[name])
+        if tally.orders >= self.orders_min and violated:
+            tally.locked_until_ms, tally.locked_by = order.updated_ms + LOCK_MS, violated
 
     def _is_dust(self, order: Order) -> bool:
         rules = self._rules.get(order.symbol)
         notional = max(order.quantity * order.price, order.cum_quote)
         return rules is not None and Decimal(0) < notional < rules.min_notional * DUST_FACTOR
-
-    def _violated(self, tally: Tally) -> bool:
-        return any(value >= TRIGGERS[name] for name, value in tally.ratios().items())
 
     def locked(self, account: Account, symbol: str, now_ms: int) -> bool:
         """Tell whether the account may only reduce in a symbol (-4400)."""
@@ -98,7 +98,8 @@ class TradingRules:
             locked = now_ms < tally.locked_until_ms
             shown[name] = [
                 {
-                    "isLocked": locked and value >= TRIGGERS[indicator],
+                    # A ratio that has fallen since does not end the lock that it began.
+                    "isLocked": locked and indicator in tally.locked_by,
                     "plannedRecoverTime": tally.locked_until_ms if locked else 0,
                     "indicator": indicator,
                     "value": round(value, 4),

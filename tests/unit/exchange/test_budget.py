@@ -94,6 +94,23 @@ def test_a_new_window_starts_with_what_is_under_way() -> None:
     assert used(one, now_ms=MINUTE + 60_000) == 7
 
 
+def test_a_clock_that_was_wrong_for_a_moment_does_not_stop_us_until_it_would_be_right() -> None:
+    one = budget(weight_max=100, reserve=0)
+    hour_ms = 3_600_000
+    ahead = taken(one, weight(60), now_ms=NOW + hour_ms)
+    one.settle(ahead, Counted.ANSWERED, {}, NOW + hour_ms)
+    taken(one, weight(40))
+    full = one.take(weight(1), Lane.RISK, NOW)
+    assert isinstance(full, Pause), "what was counted counts until the window ends"
+    assert used(one, now_ms=MINUTE + 60_000) == 40, "and the next window is a new one"
+
+
+def test_a_ban_longer_than_any_is_not_believed(tmp_path: Path) -> None:
+    three_days_ms = 3 * 86_400_000
+    assert Ban(NOW + three_days_ms, NOW).credible(NOW) == Ban(NOW + three_days_ms, NOW)
+    assert Ban(NOW + 10 * three_days_ms, 10**18).credible(NOW) == Ban()
+
+
 REPORTS: list[tuple[str, Counted, dict[Pool, int], int]] = [
     ("more than we knew of: others spend too", Counted.ANSWERED, {Pool.WEIGHT_1M: 60}, 60 + 5),
     ("less than we counted: corrected downwards", Counted.ANSWERED, {Pool.WEIGHT_1M: 3}, 3 + 5),

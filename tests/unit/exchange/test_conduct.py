@@ -185,6 +185,17 @@ def test_a_locked_symbol_takes_only_reducing_orders_of_anybody_until_it_recovers
     assert conduct.pause(ETH, "zzzzzzzz", NOW) is None
 
 
+def test_after_a_refusal_by_the_rules_a_symbol_waits_even_if_the_reading_knows_of_no_lock() -> None:
+    conduct = Conduct()
+    conduct.refused(BTC, NOW)
+    conduct.read([reading("0.5")], NOW + 1)
+    pause = conduct.pause(BTC, "zzzzzzzz", NOW + 1_000)
+    assert pause is not None
+    assert pause.retry_after_ms == TRADING_STATUS_INTERVAL_MS - 1_000
+    assert conduct.pause(ETH, "zzzzzzzz", NOW) is None
+    assert conduct.pause(BTC, "zzzzzzzz", NOW + TRADING_STATUS_INTERVAL_MS) is None
+
+
 def test_ratios_of_the_account_count_all_symbols() -> None:
     conduct = Conduct()
     cancel(conduct, "aaaaaaaa", 60)

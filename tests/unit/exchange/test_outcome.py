@@ -213,7 +213,10 @@ def test_clock_refusals_ask_for_a_measurement(code: int) -> None:
     ("code", "message", "header_ms", "wait_ms"),
     [
         (-1003, "Way too many requests; IP(203.0.113.7) banned until 1700000000000.", None, 7_500),
-        (-1003, "banned until 1699999990000", None, 0),
+        # Over by our clock, yet it was told: our clock is ahead, and asking at once would make it longer.
+        (-1003, "banned until 1699999990000", None, 10_000),
+        # No ban lasts longer than three days.
+        (-1003, "banned until 9999999999999", None, 3 * 86_400_000 + 3_600_000),
         (-1003, "Too many requests", 3_000, 3_000),
         (-1003, "Way too many requests; IP banned.", None, 120_000),
         (-1003, "Way too many requests; IP banned.", 9_000, 9_000),

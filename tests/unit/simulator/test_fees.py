@@ -140,6 +140,22 @@ def test_behaviour_is_measured_and_locks_all_but_reducing() -> None:
     assert set(engine.trading_rules.indicators(account, None, NOW)) == {"BTCUSDT", "ETHUSDT"}
 
 
+def test_a_lock_lasts_although_its_ratio_has_fallen() -> None:
+    engine, (account,) = engine_of("100000")
+    placed(engine, account, quantity="1")
+    engine.trading_rules.orders_min = 20
+    for _ in range(19):
+        engine.cancel(account, placed(engine, account, type="LIMIT", price="59000", quantity="0.01"), NOW)
+    placed(engine, account, side="SELL", type="LIMIT", price="59000", quantity="0.1", reduceOnly="true")
+    row = {"plannedRecoverTime": NOW + 600_000}
+    unfilled, _, cancelled, _ = engine.trading_rules.indicators(account, "BTCUSDT", NOW)["BTCUSDT"]
+    assert cancelled == row | {"isLocked": True, "indicator": "GCR", "value": 0.95, "triggerValue": 0.99}
+    assert unfilled == row | {"isLocked": False, "indicator": "UFR", "value": 0.9048, "triggerValue": 0.995}
+    refused = place(engine, account, quantity="0.01")
+    assert isinstance(refused, Reject)
+    assert refused.code == -4400
+
+
 RATIOS = [
     (
         {"type": "LIMIT", "timeInForce": "IOC", "price": "59000", "quantity": "0.01"},

@@ -30,6 +30,9 @@ WINDOW_MS = {
     Pool.STATISTICS_5M: 300_000,
 }
 
+BAN_MS_MAX = 3 * 86_400_000 + 3_600_000
+"""The longest ban is three days (Binance spec 1.6); an hour for clocks."""
+
 _INTERVAL_MS = {"SECOND": 1_000, "MINUTE": 60_000, "HOUR": 3_600_000, "DAY": 86_400_000}
 
 
@@ -65,6 +68,9 @@ class Window:
         index = now_ms // self.interval_ms
         if index > self.index:
             self.index, self.base = index, 0
+        elif index < self.index - 1:
+            # The clock was set back: without this, the window would last until it has caught up.
+            self.index = index
 
     def used(self) -> int:
         return self.base + self.under_way
@@ -98,6 +104,14 @@ class Ban:
 
     all_until_ms: int = 0
     orders_until_ms: int = 0
+
+    def credible(self, now_ms: int) -> "Ban":
+        """Return it without what is longer than any ban of the exchange: a damaged file, or a wrong clock."""
+        latest_ms = now_ms + BAN_MS_MAX
+        return Ban(
+            self.all_until_ms if self.all_until_ms <= latest_ms else 0,
+            self.orders_until_ms if self.orders_until_ms <= latest_ms else 0,
+        )
 
 
 class Budget:

@@ -215,7 +215,12 @@ class Conduct:
         self._holds: dict[tuple[str, str], Hold] = {}
         self._locks: dict[str, int] = {}
         self._waiting: dict[Pair, str] = {}
+        self._refused: dict[str, int] = {}
         self._read_at_ms = 0
+
+    def refused(self, symbol: Symbol, now_ms: int) -> None:
+        """The exchange refused an order by these rules: try again in a while, whatever a reading says."""
+        self._refused[symbol] = now_ms + TRADING_STATUS_INTERVAL_MS
 
     def read(self, readings: Sequence[Reading], now_ms: int) -> None:
         """Take a new reading of all indicators and decide anew who waits."""
@@ -236,7 +241,7 @@ class Conduct:
     def pause(self, symbol: Symbol, owner: str, now_ms: int) -> Pause | None:
         """Return why an order that does not reduce must wait, None when it may go."""
         for scope in (symbol, ACCOUNT):
-            until_ms = self._locks.get(scope, 0)
+            until_ms = max(self._locks.get(scope, 0), self._refused.get(scope, 0))
             if until_ms > now_ms:
                 return Pause(
                     f"the exchange allows only reducing on {scope} (trading rules on behaviour)",

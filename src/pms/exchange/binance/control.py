@@ -62,7 +62,10 @@ class RequestControl:
         self._spending = Spending()
         self._requests = self._silences = self._refused_locally = 0
         self.budget = Budget(config.reserve_percent)
-        self.budget.ban = bans.load()
+        kept = bans.load()
+        self.budget.ban = kept.credible(time.exchange_now_ms())
+        if self.budget.ban != kept:
+            log.warning("a ban that is kept from before is longer than any; the exchange is asked: %s", kept)
 
     def open(
         self,

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
 
+from pms.exchange.binance.budget import BAN_MS_MAX
 from pms.model.refusal import RefusalCode
 
 
@@ -166,6 +167,8 @@ REFUSALS: Mapping[int, RefusalCode] = {
 
 _BANNED_UNTIL = re.compile(r"banned until (\d{13})")
 _FORBIDDEN_MS = 10_000
+_OVER_MS = 10_000
+"""The wait after a ban that is over by our clock: that it was told shows that our clock is ahead."""
 _BAN_MS_MIN = 120_000
 """The shortest ban (spec 1.6), for one that does not say how long it is."""
 
@@ -209,8 +212,9 @@ def judge(
 def _limited(verdict: Verdict, status: int, message: str, now_ms: int, retry_after_ms: int | None) -> Verdict:
     banned = _BANNED_UNTIL.search(message)
     if banned:
-        wait_ms = max(0, int(banned.group(1)) - now_ms)
-    elif retry_after_ms is not None:
+        left_ms = int(banned.group(1)) - now_ms
+        wait_ms = left_ms if left_ms > 0 else _OVER_MS
+    elif retry_after_ms:
         wait_ms = retry_after_ms
     elif status == 418:
         wait_ms = _BAN_MS_MIN
@@ -218,4 +222,4 @@ def _limited(verdict: Verdict, status: int, message: str, now_ms: int, retry_aft
         orders_only = verdict.blocks is Blocks.ORDERS
         window_ms = 10_000 if orders_only and "TEN_SECONDS" in message.upper() else 60_000
         wait_ms = window_ms - now_ms % window_ms
-    return Verdict(Effect.NONE, wait_ms, blocks=verdict.blocks)
+    return Verdict(Effect.NONE, min(wait_ms, BAN_MS_MAX), blocks=verdict.blocks)

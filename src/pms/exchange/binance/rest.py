@@ -211,14 +211,14 @@ class RestClient:
             raise
         self.epoch = headers.get(EPOCH_HEADER, self.epoch)
         self.census.answer(method, path, body)
-        retry = headers.get("Retry-After", "")
+        retry_seconds = _whole(headers.get("Retry-After", ""))
         return self.control.answered(
             opened,
             status,
             body,
             *_error_of(status, body),
             _reported(path, headers),
-            int(retry) * 1000 if retry.isdigit() else None,
+            None if retry_seconds is None else retry_seconds * 1000,
         )
 
     async def _exchange(
@@ -264,10 +264,15 @@ async def _connected(session: aiohttp.ClientSession, context: SimpleNamespace, p
 
 def _reported(path: str, headers: Mapping[str, str]) -> dict[Pool, int]:
     return {
-        pool: int(headers[name])
+        pool: used
         for name, pool in _REPORTS.items()
-        if headers.get(name, "").isdigit() and not (pool is Pool.WEIGHT_1M and path in _INACCURATE)
+        if (used := _whole(headers.get(name, ""))) is not None
+        and not (pool is Pool.WEIGHT_1M and path in _INACCURATE)
     }
+
+
+def _whole(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
 
 
 def _error_of(status: int, body: bytes) -> tuple[int | None, str]:

@@ -216,6 +216,7 @@ class BinanceTrading:
         elif not isinstance(outcome, OutcomeUnknown):
             contributions.withdrawn(order, owner_of(order.client_order_id), now_ms)
         if isinstance(outcome, RefusedByExchange) and outcome.code == RULES_BROKEN:
+            self._conduct.refused(order.symbol, now_ms)
             self._rules_broken()
         self.on_outcome(outcome)
         return outcome

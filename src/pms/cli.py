@@ -130,6 +130,7 @@ def simulate(
     taker_fee: of_simulate.TakerFee = "0.0005",
     limits: of_simulate.Limits = "venue",
     old_order_fields: of_simulate.OldOrderFields = False,
+    no_funding: of_simulate.NoFunding = False,
     faults: of_simulate.Faults = "",
     seed: of_simulate.Seed = None,
 ) -> None:
@@ -138,35 +139,10 @@ def simulate(
     REST at http://HOST:PORT, streams at ws://HOST:PORT/public, /market and /private, the WebSocket API at
     ws://HOST:PORT/ws-fapi/v1. Point a client's base addresses there and use the keys given here.
     """
+    options = dict(locals())  # each option is a field of the same name
     from pms.commands import simulate as command
 
-    options = command.SimulateOptions(
-        host=host,
-        port=port,
-        stream_routing=stream_routing,
-        admin_token=admin_token,
-        data_path=data_path,
-        api_key=api_key,
-        api_secret=api_secret,
-        wallet=wallet,
-        accounts=account or (),
-        keys=key or (),
-        recording=recording,
-        symbols=symbols,
-        synthetic=synthetic,
-        relay=relay,
-        speed=speed,
-        queue_model=queue_model,
-        latency=latency,
-        leverage=leverage,
-        maker_fee=maker_fee,
-        taker_fee=taker_fee,
-        limits=limits,
-        old_order_fields=old_order_fields,
-        faults=faults,
-        seed=seed,
-    )
-    _guarded(lambda: command.simulate(options, say))
+    _guarded(lambda: command.simulate(command.SimulateOptions(**options), say))
 
 
 @app.command()

@@ -40,8 +40,8 @@ class SimulateOptions:
     api_key: str
     api_secret: str
     wallet: str
-    accounts: Sequence[str]
-    keys: Sequence[str]
+    account: Sequence[str] | None
+    key: Sequence[str] | None
     recording: str
     symbols: str
     synthetic: str
@@ -54,6 +54,7 @@ class SimulateOptions:
     taker_fee: str
     limits: str
     old_order_fields: bool
+    no_funding: bool
     faults: str
     seed: int | None
 
@@ -79,7 +80,7 @@ def config_of(options: SimulateOptions) -> SimulatorConfig:
         admin_token=options.admin_token,
         data_path=options.data_path,
         accounts=_accounts(options),
-        further_keys=tuple(_further_key(text) for text in options.keys),
+        further_keys=tuple(_further_key(text) for text in options.key or ()),
         recordings=() if symbols or options.synthetic else files_of(options.recording),
         symbols=symbols,
         synthetic=_synthetic(options, symbols),
@@ -91,6 +92,7 @@ def config_of(options: SimulateOptions) -> SimulatorConfig:
         fees=Fees(_fee("--maker-fee", options.maker_fee), _fee("--taker-fee", options.taker_fee)),
         limits=UNLIMITED if _one_of("--limits", options.limits, ("venue", "none")) == "none" else Limits(),
         order_fields_before_2026_06=options.old_order_fields,
+        funding=not options.no_funding,
         scenario=_scenario(options),
     )
 
@@ -135,7 +137,7 @@ def _accounts(options: SimulateOptions) -> tuple[tuple[str, str, Decimal], ...]:
         inputs.wallet(options.wallet),
     )
     found = [first]
-    for text in options.accounts:
+    for text in options.account or ():
         key, secret, wallet = _parts("--account", text, "KEY,SECRET,WALLET")
         found.append((_key("--account", key), _secret("--account", secret), inputs.wallet(wallet)))
     names = [key for key, _, _ in found]

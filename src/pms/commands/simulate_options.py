@@ -148,6 +148,10 @@ OldOrderFields = Annotated[
         rich_help_panel=_RULES,
     ),
 ]
+NoFunding = Annotated[
+    bool,
+    typer.Option("--no-funding", help="Rates are told, and nobody pays.", rich_help_panel=_RULES),
+]
 Faults = Annotated[
     str,
     typer.Option(

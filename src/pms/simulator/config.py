@@ -80,7 +80,8 @@ class SimulatorConfig:
     taken from the first. `symbols` lists further symbols without a recording, priced by `set_quote`; with
     neither, all reference symbols are listed. `data_path` None keeps everything in memory. `port` 0 takes a
     free one. `admin_token` empty draws a random one. `order_fields_before_2026_06` adds avgPrice and cumQuote
-    to the answers of placing and cancelling.
+    to the answers of placing and cancelling. Without `funding` no payment falls due; rates are told all the
+    same.
 
     A secret is an HMAC secret, or the PEM text of an RSA or Ed25519 public key. `further_keys` are (an
     account's API key, one more API key of it, secret). `stream_routing` legacy serves every class on the
@@ -106,6 +107,7 @@ class SimulatorConfig:
     synthetic: SyntheticConfig | None = None
     relay: RelayConfig | None = None
     order_fields_before_2026_06: bool = False
+    funding: bool = True
     listen_key_ms: int = 60 * 60 * 1000
     ping_seconds: float = 180.0
     socket_seconds_max: float = 86_400.0

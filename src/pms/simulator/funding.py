@@ -35,6 +35,8 @@ class FundingDesk:
         self.rate_of: Callable[[str], str] = lambda symbol: DEFAULT_RATE
         self.hours_of: Callable[[str], int] = lambda symbol: DEFAULT_HOURS
         self.settled: dict[str, deque[Funding]] = {}
+        self.charged = True
+        """False: rates are settled and told, and nobody pays."""
         self._next_ms = 0
         self._ticked_ms = 0
 
@@ -74,7 +76,9 @@ class FundingDesk:
         if not self._ticked_ms:  # just started: the exchange was closed at the earlier ones
             first = max(first, latest)
         for time_ms in range(first, latest + 1, interval):
-            self._settle(self._record(symbol, time_ms), now_ms)
+            row = self._record(symbol, time_ms)
+            if self.charged:
+                self._settle(row, now_ms)
 
     def _record(self, symbol: str, time_ms: int) -> Funding:
         row = Funding(symbol, time_ms, Decimal(self.rate_of(symbol) or 0), self._clearing.mark(symbol))

@@ -142,6 +142,7 @@ class Simulator:
         rules = {symbol: rule for symbol, rule in rules.items() if symbol in listed}
         store = self._store = Store(config.data_path)
         engine = Engine(rules, config.fees, config.default_leverage, config.queue_model)
+        engine.funding.charged = config.funding
         engine.restore(store.load())
         _check_symbols(engine, rules)
         latency = Latency(config.latency, self.clock)

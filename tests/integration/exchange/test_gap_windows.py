@@ -1,6 +1,7 @@
 """Executions of a gap, read from a venue that tells seven days at once and three months back."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -55,7 +56,9 @@ async def venue() -> AsyncIterator[FakeVenue]:
 
 @pytest.fixture
 async def exchange(venue: FakeVenue) -> AsyncIterator[BinanceExchange]:
-    exchange = BinanceExchange(venue.config(), SystemClock(), Random(1))
+    # A page of 1000 executions takes the test's own venue a while on a busy machine.
+    config = replace(venue.config(), deadline_seconds=5.0)
+    exchange = BinanceExchange(config, SystemClock(), Random(1))
     await exchange.start()
     yield exchange
     await exchange.close()

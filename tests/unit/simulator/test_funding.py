@@ -103,3 +103,13 @@ def test_a_new_exchange_owes_nothing_for_the_time_before_it() -> None:
     engine, account = _with_position()
     assert income_of(engine, account, "FUNDING_FEE") == 0
     assert [row.time_ms for row in engine.funding.settled["BTCUSDT"]] == [AT - 8 * HOUR]
+
+
+def test_without_charging_rates_are_settled_and_nobody_pays() -> None:
+    engine, account = _with_position()
+    engine.funding.charged = False
+    wallet = account.wallet
+    engine.tick(AT - 1)
+    engine.tick(AT + 20)
+    assert (events_of(engine, account), account.wallet) == ([], wallet)
+    assert engine.funding.settled["BTCUSDT"][-1].time_ms == AT

@@ -214,6 +214,7 @@ class Census:
                 self._walk(inner, part)
 
     def _count(self, kind: str, message: str, name: str, sample: object) -> None:
+        message, name = message[:SAMPLE_CHARACTERS_MAX], name[:SAMPLE_CHARACTERS_MAX]
         key = kind, message, name
         now_ms = self._now_ms()
         finding = self._findings.get(key)

@@ -107,10 +107,12 @@ class AccountGuard:
     async def run(self) -> None:
         """Read every minute and after each change until cancelled."""
         while True:
+            told = False
             try:
                 async with asyncio.timeout(self._interval_seconds):
                     await self._changed.wait()
                 self._changed.clear()
+                told = True
             except TimeoutError:
                 pass
             try:
@@ -118,6 +120,8 @@ class AccountGuard:
             except ExchangeError as error:
                 self._failures += 1
                 log.warning("account_guard_unknown", error=str(error))
+                if told:
+                    self._changed.set()  # a change that we know of is read as soon as it can be
             await asyncio.sleep(min(RECHECK_SECONDS_MIN, self._interval_seconds))
 
     def statistics(self) -> GuardStatistics:

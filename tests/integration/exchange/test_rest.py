@@ -8,12 +8,14 @@ from pathlib import Path
 from random import Random
 from urllib.parse import parse_qs
 
+import aiohttp
 import pytest
 from aiohttp import web
 from msgspec.structs import fields
 
 from pms.exchange.binance import BinanceExchange, conduct
 from pms.exchange.binance.bans import FileBans
+from pms.exchange.binance.rest import reason_of
 from pms.exchange.errors import (
     AccountGuardError,
     ExchangeRefusal,
@@ -337,6 +339,12 @@ async def test_a_ban_outlives_a_restart(venue: FakeVenue, tmp_path: Path) -> Non
         await after.start()
     await after.close()
     assert len(venue.requests) == asked, "not even the clock is asked for"
+
+
+def test_a_signature_stays_out_of_the_reason() -> None:
+    told = "Connection timeout to host https://fapi.binance.com/fapi/v1/order?symbol=BTCUSDT&signature=5ec2e7"
+    reason = reason_of(aiohttp.ConnectionTimeoutError(told))
+    assert reason.endswith("https://fapi.binance.com/fapi/v1/order")
 
 
 async def test_an_order_is_never_repeated_on_a_connection_that_was_closed(

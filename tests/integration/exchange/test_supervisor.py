@@ -214,6 +214,25 @@ async def test_a_stream_that_stays_open_and_silent_market(venue: FakeVenue) -> N
     await exchange.close()
 
 
+async def test_a_snapshot_that_cannot_be_read_is_asked_for_again(venue: FakeVenue) -> None:
+    exchange = await started(venue)
+    answers = [[["many", "1"]], [["99"]], [["99", "1"]]]
+
+    async def depth(request: object, body: bytes) -> object:
+        return answer({"lastUpdateId": 100, "bids": answers.pop(0), "asks": [["101", "1"]]})
+
+    venue.script["GET", "/fapi/v1/depth"] = depth  # type: ignore[assignment]
+    exchange.market.subscribe_depth(BTC)
+    async with running(exchange.run()):
+        await until(lambda: any("btcusdt@depth" in each for each in venue.subscribed.values()))
+        while exchange.market.depth(BTC, 5) is None:
+            event = {"e": "depthUpdate", "E": now_ms(), "T": 1, "s": "BTCUSDT", "b": [], "a": []}
+            await venue.publish("btcusdt@depth", event | {"U": 99, "u": 101, "pu": 98})
+            await asyncio.sleep(0.01)
+    assert not answers
+    await exchange.close()
+
+
 async def test_an_order_book_is_followed_and_found_again_after_a_gap(venue: FakeVenue) -> None:
     exchange = await started(venue)
     snapshots = 0

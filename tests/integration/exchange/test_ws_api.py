@@ -180,6 +180,26 @@ async def test_a_passed_deadline_is_in_doubt_and_the_late_reply_is_only_counted(
     assert desk.statistics.connected
 
 
+async def test_a_socket_on_which_a_deadline_passed_is_not_used_until_something_comes(desk: Bench) -> None:
+    gate = asyncio.Event()
+
+    async def late(request: dict[str, Any]) -> dict[str, Any]:
+        await gate.wait()
+        return desk.api.recorded("order.place", request["params"])
+
+    desk.api.script["order.place"] = late
+    assert isinstance(await desk.exchange.trading.place(market_order()), OutcomeUnknown)
+    desk.venue.script[ORDER] = always(PLACED)
+    other = market_order(client_order_id=ClientOrderId(str(PLACED["clientOrderId"])))
+    assert isinstance(await desk.exchange.trading.place(other), Confirmed)
+    assert desk.venue.count(*ORDER) == 1, "by REST, at once, not in doubt for as long as the socket is dead"
+    gate.set()
+    await until(lambda: desk.statistics.late == 1)
+    desk.api.script.clear()
+    assert isinstance(await desk.exchange.trading.place(market_order()), Confirmed)
+    assert desk.venue.count(*ORDER) == 1
+
+
 async def test_limits_of_both_ways_are_one_budget(desk: Bench) -> None:
     async def counted(request: dict[str, Any]) -> dict[str, Any]:
         limit = {

@@ -36,6 +36,15 @@ class Clock:
         self.seconds += seconds
 
 
+class SetClock(Clock):
+    """A clock that somebody sets; the time that passes does not care."""
+
+    set_ms = 0
+
+    def now_ms(self) -> int:
+        return super().now_ms() + self.set_ms
+
+
 async def test_the_shortest_round_trip_gives_the_offset() -> None:
     clock = Clock()
     trips = iter([(0.30, 0.05), (0.02, 0.01), (0.10, 0.09)])
@@ -52,6 +61,22 @@ async def test_the_shortest_round_trip_gives_the_offset() -> None:
     assert sync.offset_ms == 500
     assert sync.round_trip_ms == pytest.approx(20)
     assert sync.exchange_now_ms() == clock.now_ms() + 500
+
+
+async def test_a_clock_that_was_set_is_noticed() -> None:
+    clock = SetClock()
+
+    async def read() -> int:
+        return 1_000_500
+
+    sync = ClockSync(clock, read)
+    await sync.measure()
+    clock.seconds += 3600
+    assert not sync.stepped(), "time that passes is no step"
+    clock.set_ms -= 60_000
+    assert sync.stepped()
+    await sync.measure()
+    assert not sync.stepped()
 
 
 async def test_a_failed_measurement_keeps_the_offset() -> None:

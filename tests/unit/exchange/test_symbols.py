@@ -89,6 +89,16 @@ def test_map_knows_all_contracts_but_trades_only_perpetuals_of_the_settle_asset(
     assert not built.rules[Symbol("NEW/USDT:USDT")].trading
 
 
+def test_a_contract_that_cannot_be_read_does_not_take_the_others_away() -> None:
+    lot = {"filterType": "LOT_SIZE", "stepSize": "one"}
+    strange = [
+        contract("ODDUSDT", "ODD", filters=[lot]),
+        contract("FARUSDT_9", "FAR", contractType="CURRENT_QUARTER", deliveryDate=10**17),
+    ]
+    built = SymbolMap.of(ExchangeInfo(symbols=[*strange, contract("BTCUSDT", "BTC")]), "USDT")
+    assert list(built.unified) == ["BTCUSDT"]
+
+
 def test_the_trading_contract_wins_a_contested_name() -> None:
     old = contract("BTCUSDTOLD", "BTC", status="SETTLING", quoteAsset="USDT")
     built = SymbolMap.of(ExchangeInfo(symbols=[old, contract("BTCUSDT", "BTC")]), "USDT")

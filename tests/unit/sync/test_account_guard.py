@@ -79,6 +79,18 @@ async def test_a_change_is_read_at_once_and_released_when_mended(monkeypatch: py
     running.cancel()
 
 
+async def test_a_change_that_could_not_be_read_is_read_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(account_guard, "RECHECK_SECONDS_MIN", 0.0)
+    exchange = ScriptedExchange(failures=2)
+    guard, switches = guard_of(exchange)
+    running = asyncio.create_task(guard.run())
+    exchange.account_mode = AccountMode(False, True, True)
+    guard.recheck()
+    await until(lambda: switches.halted, "the halt")
+    assert guard.statistics().failures == 2
+    running.cancel()
+
+
 async def test_settings_are_read_again_without_a_hint() -> None:
     exchange = ScriptedExchange()
     guard, switches = guard_of(exchange, interval_seconds=0.01)

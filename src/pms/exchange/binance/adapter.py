@@ -35,6 +35,9 @@ from pms.model.symbol import Symbol
 
 log = logging.getLogger("pms.exchange.binance")
 
+CLOCK_LOOK_SECONDS = 1.0
+"""How often our own clock is looked at: after it was set, signatures and ages of prices are wrong."""
+
 
 @dataclass(frozen=True, slots=True)
 class ExchangeStatistics:
@@ -170,5 +173,8 @@ class BinanceExchange:
 
     async def _keep_clock(self) -> None:
         while True:
-            await self._clock.sleep(self.config.clock_sync_seconds)
+            due_at = self._clock.monotonic() + self.config.clock_sync_seconds
+            while self._clock.monotonic() < due_at and not self._rest.time.stepped():
+                await self._clock.sleep(min(CLOCK_LOOK_SECONDS, self.config.clock_sync_seconds))
             await self._rest.resync()
+            await self._clock.sleep(min(CLOCK_LOOK_SECONDS, self.config.clock_sync_seconds))

@@ -4,6 +4,9 @@ from collections.abc import Awaitable, Callable
 
 from pms.model.clock import Clock
 
+STEP_MS = 500
+"""Our clock was set when it moved by more than that against the time that passed."""
+
 SAMPLES = 3
 """Round trips of one measurement; the shortest decides, because its halving errs least."""
 
@@ -17,6 +20,7 @@ class ClockSync:
         self.offset_ms = 0
         self.round_trip_ms = 0.0
         self.measurements = 0
+        self._lead_ms = self._lead()
 
     def exchange_now_ms(self) -> int:
         """Return the exchange's time as estimated now, Unix ms."""
@@ -35,3 +39,11 @@ class ClockSync:
         if best is not None:
             self.round_trip_ms, self.offset_ms = best
             self.measurements += 1
+            self._lead_ms = self._lead()
+
+    def stepped(self) -> bool:
+        """Tell whether our clock was set since the last measurement, which is worth nothing then."""
+        return abs(self._lead() - self._lead_ms) > STEP_MS
+
+    def _lead(self) -> float:
+        return self._clock.now_ms() - self._clock.monotonic() * 1000

@@ -140,7 +140,14 @@ class DepthBooks:
             self._failures += 1
             log.warning("order book of %s: no snapshot: %s", symbol, error)
             return
-        if not followed.book.snapshot(snapshot.last_update_id, snapshot.bids, snapshot.asks):
+        try:
+            fits = followed.book.snapshot(snapshot.last_update_id, snapshot.bids, snapshot.asks)
+        except ValueError as error:
+            self._failures += 1
+            followed.book.lose()
+            log.error("order book of %s: the snapshot cannot be read: %s", symbol, error)
+            return
+        if not fits:
             log.info("order book of %s: the snapshot is older than its events; asking again", symbol)
 
 

@@ -204,8 +204,7 @@ class RestClient:
                 method, path, encoded, security, progress, deadline_seconds or self._config.deadline_seconds
             )
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            return self.control.lost(opened, reason, written=progress.connected)
+            return self.control.lost(opened, reason_of(error), written=progress.connected)
         except BaseException:
             self.control.lost(opened, "cancelled", written=progress.connected)
             raise
@@ -260,6 +259,12 @@ class RestClient:
 # aiohttp tells when a connection is there: before that, nothing of the request can have been written.
 async def _connected(session: aiohttp.ClientSession, context: SimpleNamespace, parameters: object) -> None:
     context.trace_request_ctx.connected = True
+
+
+def reason_of(error: Exception) -> str:
+    # The address of a signed request carries its signature, and stays out of the text.
+    text = str(error).partition("?")[0]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _reported(path: str, headers: Mapping[str, str]) -> dict[Pool, int]:

@@ -126,13 +126,20 @@ class SymbolMap:
         rules: dict[Symbol, SymbolRules] = {}
         # Stable sort: trading contracts first, then the exchange's own order.
         for each in sorted(info.symbols, key=lambda one: one.status != TRADING):
-            name = unified_name(each)
+            try:
+                name = unified_name(each)
+                traded = each.margin_asset == settle_asset and is_perpetual(each)
+                read = rules_of(each) if traded else None
+            except (ValueError, ArithmeticError, OSError) as error:
+                # One contract that cannot be read must not take the others away.
+                log.error("the contract %s cannot be read and is left out: %r", each.symbol, error)
+                continue
             if name in native:
                 continue
             unified[each.symbol] = name
             native[name] = each.symbol
-            if each.margin_asset == settle_asset and is_perpetual(each):
-                rules[name] = rules_of(each)
+            if read is not None:
+                rules[name] = read
         return SymbolMap(unified, native, rules)
 
 

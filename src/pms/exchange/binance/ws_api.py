@@ -2,8 +2,9 @@
 
 Invariants: 1. A request that was handed to a socket is in doubt until its own reply has come: a lost socket
 or a passed deadline makes it unknown, never failed, and it is not sent a second time. 2. A request for which
-there is no ready socket, or no method, goes by REST; nothing of it was written before. 3. The limits are
-those of REST, counted together.
+there is no ready socket, or no method, goes by REST; nothing of it was written before. A socket on which a
+deadline has passed is not ready until something comes on it. 3. The limits are those of REST, counted
+together.
 """
 
 import asyncio
@@ -81,8 +82,14 @@ class _Link:
         self.closed = asyncio.Event()
         self.waiting: dict[int, asyncio.Future[ApiFrame]] = {}
         self.logged_on = False
+        self.doubted = False
         self.late = 0
         self._last_id = 0
+
+    @property
+    def ready(self) -> bool:
+        """Tell whether one more request may go here."""
+        return not self.closed.is_set() and not self.doubted and len(self.waiting) < EXCHANGE_PENDING_MAX
 
     def write(self, method: str, parameters: dict[str, ApiValue]) -> tuple[int, asyncio.Future[ApiFrame]]:
         """Hand a request to the socket of an open link; from now on it is in doubt."""
@@ -103,6 +110,7 @@ class _Link:
         self._closed()
 
     def _message(self, message: memoryview) -> None:
+        self.doubted = False
         try:
             frame = decode_message(_frame_decoder, message.tobytes())
         except msgspec.DecodeError:
@@ -161,7 +169,7 @@ class SocketTradingClient:
     ) -> Answer | Silence:
         """Send one request; see `Sender.send`."""
         name, link = METHODS.get((method, path)), self._link
-        if name is None or link is None or link.closed.is_set() or len(link.waiting) >= EXCHANGE_PENDING_MAX:
+        if name is None or link is None or not link.ready:
             self._by_rest += name is not None
             return await self._rest.send(
                 method,
@@ -203,6 +211,7 @@ class SocketTradingClient:
                 frame = await future
         except (ExchangeUnavailable, TimeoutError) as error:
             self._lost += 1
+            link.doubted = True  # it may be dead without a sign; its pings tell within seconds
             reason = str(error) or "no reply within the deadline"
             return control.lost(opened, f"{name}: {reason}", written=True)
         except BaseException:
@@ -284,7 +293,11 @@ class SocketTradingClient:
         control.settle(opened, Counted.ANSWERED, {})
         self._connections += 1
         if self._signer.kind is KeyKind.ED25519:
-            await self._log_on(link)
+            try:
+                await self._log_on(link)
+            except BaseException:
+                link.close()  # nobody else knows of it yet
+                raise
         return link
 
     async def _log_on(self, link: _Link) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 
 from pms.simulator import errors, wire_events
 from pms.simulator.account_book import AccountBook
@@ -12,10 +13,7 @@ from pms.simulator.errors import Reject
 from pms.simulator.margin_desk import MarginDesk
 from pms.simulator.order_index import OrderIndex
 from pms.simulator.rules import SymbolRules
-from pms.simulator.state import Account
-
-CROSSED = "CROSSED"
-ISOLATED = "ISOLATED"
+from pms.simulator.state import BOTH, CROSSED, LONG, SHORT, ZERO, Account, Position
 
 
 class AccountSettings:
@@ -43,6 +41,12 @@ class AccountSettings:
         if not 1 <= leverage <= rules.leverage_max:
             return Reject(-4028, f"Leverage {leverage} is not valid")
         asset, before = desk.asset_of(symbol), account.leverage.get(symbol)
+        if (
+            account.isolates(symbol)
+            and leverage < self._book.leverage_of(account, symbol)
+            and self._holds(account, symbol)
+        ):
+            return errors.ISOLATED_LEVERAGE
         old = desk.of(account, asset)
         account.leverage[symbol] = leverage
         new = desk.of(account, asset)
@@ -61,6 +65,9 @@ class AccountSettings:
         self._journal.emit(account, wire_events.leverage_update(symbol, leverage, now_ms))
         return None
 
+    def _holds(self, account: Account, symbol: str) -> bool:
+        return any(p.symbol == symbol for p in self._clearing.held_by(account))
+
     def set_position_mode(self, account: Account, hedge: bool) -> Reject | None:
         """Switch between one-way and hedge mode; only without open orders and positions."""
         if account.hedge_mode == hedge:
@@ -73,15 +80,37 @@ class AccountSettings:
         self._book.changed(account)
         return None
 
-    def set_margin_type(self, account: Account, symbol: str, kind: str) -> Reject | None:
-        """Only cross margin is modelled (decision 0037): ISOLATED is refused after the venue's own checks."""
-        if kind == CROSSED:
+    def set_margin_type(self, account: Account, symbol: str, kind: str, now_ms: int) -> Reject | None:
+        """Put a symbol on ISOLATED or CROSSED margin; only without open orders and positions in it."""
+        if kind == account.margin_type.get(symbol, CROSSED):
             return Reject(-4046, "No need to change margin type.")
         if any(s == symbol for s, _ in self._orders.exposures.used(account.account_id)):
             return Reject(-4047, "Margin type cannot be changed if there exists open orders.")
-        if any(p.symbol == symbol for p in self._clearing.held_by(account)):
+        if self._holds(account, symbol):
             return Reject(-4048, "Margin type cannot be changed if there exists position.")
-        return errors.NOT_ALLOWED
+        account.margin_type[symbol] = kind
+        self._book.changed(account)
+        sides = (BOTH, LONG, SHORT) if account.hedge_mode else (BOTH,)
+        listed = [self._clearing.position_of(account, symbol, side) for side in sides]
+        moved = {self._margin_desk.asset_of(symbol): ZERO}
+        self._clearing.tell(account, listed, "MARGIN_TYPE_CHANGE", moved, now_ms)
+        return None
+
+    def change_position_margin(
+        self, account: Account, position: Position, amount: Decimal, now_ms: int
+    ) -> Reject | None:
+        """Move an amount into (or, negative, out of) the wallet of an isolated position."""
+        symbol = position.symbol
+        if not account.isolates(symbol):
+            return errors.NOT_ISOLATED
+        if not position.quantity:
+            return errors.NO_ISOLATED_POSITION if amount > 0 else errors.ISOLATED_BALANCE
+        if amount > self._margin_desk.of(account, self._margin_desk.asset_of(symbol)).addable:
+            return errors.CROSS_BALANCE
+        if -amount > self._margin_desk.leg(account, symbol, position.side).removable:
+            return errors.ISOLATED_BALANCE
+        self._clearing.move_margin(account, position, amount, now_ms)
+        return None
 
     def set_multi_assets(self, account: Account, joint: bool) -> Reject | None:
         """Only single-asset mode is modelled (decision 0037)."""
@@ -90,6 +119,8 @@ class AccountSettings:
             return Reject(-4171, text)
         if self._orders.exposures.used(account.account_id):
             return Reject(-4170, "Unable to adjust Multi-Assets Mode with open orders in USDⓈ-M Futures.")
+        if any(account.isolates(symbol) for symbol in account.margin_type):
+            return errors.MULTI_ASSETS_ISOLATED
         return errors.NOT_ALLOWED
 
     def set_fee_burn(self, account: Account, burn: bool) -> None:

@@ -12,6 +12,7 @@ from pms.simulator.state import (
     Funding,
     Income,
     Listing,
+    MarginMove,
     Order,
     Position,
     PositionKey,
@@ -31,6 +32,7 @@ class Changes:
     funding: list[Funding] = field(default_factory=list)
     listings: dict[str, Listing] = field(default_factory=dict)
     amendments: list[Amendment] = field(default_factory=list)
+    margin_moves: list[MarginMove] = field(default_factory=list)
     algo_orders: dict[int, AlgoOrder] = field(default_factory=dict)
     events: list[tuple[str, bytes]] = field(default_factory=list)
 
@@ -39,7 +41,7 @@ class Changes:
         """True when there is nothing to commit and nothing to emit."""
         rows = (self.accounts, self.positions, self.orders, self.trades, self.income)
         more = (self.funding, self.listings, self.amendments, self.algo_orders, self.events)
-        return not any(rows) and not any(more)
+        return not any(rows) and not any(more) and not self.margin_moves
 
 
 class Journal:

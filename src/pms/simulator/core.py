@@ -51,6 +51,7 @@ from pms.simulator.state import (
     Funding,
     Income,
     Listing,
+    MarginMove,
     Market,
     Order,
     Position,
@@ -79,7 +80,7 @@ class Engine:
         self.journal = Journal()
         self.book = AccountBook(self.journal, self.rules, default_leverage)
         self.orders = OrderIndex()
-        self.clearing = Clearing(self.journal, self.rules, self.markets, fees)
+        self.clearing = Clearing(self.journal, self.rules, self.markets, fees, self.book.leverage_of)
         self.trading_rules = TradingRules(self.rules)
         self.orders.watchers.append(self.trading_rules.watch)
         self.margin_desk = MarginDesk(
@@ -129,10 +130,10 @@ class Engine:
             self.journal, self.book, self.clearing, placing, self.rules, self._end_orders_in
         )
 
-    def _end_orders_of(self, account: Account, reason: str, now_ms: int) -> None:
-        for algo in self.algos.open_of(account):
+    def _end_orders_of(self, account: Account, reason: str, now_ms: int, symbol: str | None) -> None:
+        for algo in self.algos.open_of(account, symbol):
             self.algo_flow.cancel(account, algo, now_ms)
-        for order in self.orders.open_of(account):
+        for order in self.orders.open_of(account, symbol):
             self.flow.expire(account, order, reason, now_ms)
 
     def _end_orders_in(self, symbol: str, reason: str, now_ms: int) -> None:
@@ -157,6 +158,8 @@ class Engine:
                     self.clearing.restore_trade(record)
                 case Income():
                     self.clearing.restore_income(record)
+                case MarginMove():
+                    self.clearing.restore_move(record)
                 case Funding():
                     self.funding.restore(record)
                 case Listing():

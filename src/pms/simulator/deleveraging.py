@@ -51,8 +51,11 @@ class DeleveragingQueue:
                 if p.symbol == symbol and (p.quantity > 0) == long and account_id != FUND_ID
             ]
             if mine:
-                equity = self._margin_desk.of(account, asset).equity
-                found += [Holder(account, p, score(p, mark, equity)) for p in mine]
+                totals = self._margin_desk.of(account, asset)
+                for p in mine:
+                    leg = totals.legs[symbol, p.side]
+                    equity = leg.isolated_margin if leg.isolated else totals.cross_equity
+                    found.append(Holder(account, p, score(p, mark, equity)))
         return sorted(found, key=lambda h: (-h.score, h.account.account_id, h.position.side))
 
     def quantile(self, account: Account, symbol: str, side: str) -> int:

@@ -77,6 +77,17 @@ QUANTITATIVE_RULE = Reject(
     "Futures Trading Quantitative Rules violated, only reduceOnly order is allowed, please try again later.",
 )
 NOT_ALLOWED = Reject(-4084, "Method is not allowed currently. Upcoming soon.")
+NOT_ISOLATED = Reject(-4049, "Add margin only support for isolated position.")
+CROSS_BALANCE = Reject(-4050, "Cross balance insufficient.")
+ISOLATED_BALANCE = Reject(-4051, "Isolated balance insufficient.")
+NO_ISOLATED_POSITION = Reject(-4054, "Cannot add position margin: position is 0.")
+ISOLATED_LEVERAGE = Reject(
+    -4161, "Leverage reduction is not supported in Isolated Margin Mode with open positions"
+)
+MULTI_ASSETS_ISOLATED = Reject(
+    -4167,
+    "Unable to adjust to Multi-Assets mode with symbols of USDⓈ-M Futures under isolated-margin mode.",
+)
 NOT_SUFFICIENT = Reject(-2024, "Position is not sufficient.")
 GOOD_TILL = Reject(
     -5040,

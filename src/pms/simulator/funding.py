@@ -9,7 +9,7 @@ from decimal import Decimal
 from pms.simulator.account_book import AccountBook
 from pms.simulator.changes import Journal
 from pms.simulator.clearing import Clearing
-from pms.simulator.state import ZERO, Funding, Market, Position, round_money
+from pms.simulator.state import ZERO, Account, Funding, Market, Position, round_money
 
 HOUR_MS = 3_600_000
 DEFAULT_HOURS = 8
@@ -87,16 +87,29 @@ class FundingDesk:
         return row
 
     def _settle(self, row: Funding, now_ms: int) -> None:
-        """Pay every holder of a symbol; a hedge pays its net, and no net means no line and no event."""
+        """Pay every holder of a symbol; a hedge pays its net, and no net means no line and no event.
+
+        Isolated positions pay each from its own wallet, and their events list them (spec 5.4).
+        """
         for account_id in self._clearing.holders():
             account = self._book.by_id[account_id]
             held = [p for p in self._clearing.held_by(account) if p.symbol == row.symbol]
-            amount = payment(held, row)
-            if not amount:
-                continue
-            asset = self._clearing.margin_asset(row.symbol)
-            self._clearing.pay(account, row.symbol, "FUNDING_FEE", asset, amount, row.time_ms)
-            self._clearing.tell(account, [], "FUNDING_FEE", {asset: amount}, now_ms, row.symbol)
+            if account.isolates(row.symbol):
+                for position in held:
+                    self._pay(account, row, [position], position, now_ms)
+            else:
+                self._pay(account, row, held, None, now_ms)
+
+    def _pay(
+        self, account: Account, row: Funding, held: list[Position], isolated: Position | None, now_ms: int
+    ) -> None:
+        amount = payment(held, row)
+        if amount:
+            asset, listed = self._clearing.margin_asset(row.symbol), [isolated] if isolated else []
+            self._clearing.pay(
+                account, row.symbol, "FUNDING_FEE", asset, amount, row.time_ms, position=isolated
+            )
+            self._clearing.tell(account, listed, "FUNDING_FEE", {asset: amount}, now_ms, row.symbol)
 
 
 def payment(positions: list[Position], row: Funding) -> Decimal:

@@ -8,9 +8,9 @@ from pms.simulator.commission import tier_of
 from pms.simulator.errors import INVALID_SYMBOL, Reject
 from pms.simulator.http_settings import wanted_symbol
 from pms.simulator.scale import scale_of
-from pms.simulator.state import BNB, BOTH, LONG, SHORT, USDT, ZERO, Account, margin_text, money, text
+from pms.simulator.state import BNB, BOTH, CROSSED, LONG, SHORT, USDT, ZERO, Account, margin_text, money, text
 from pms.simulator.venue import Answer, Call, Endpoint, Venue
-from pms.simulator.wire_events import entry_text
+from pms.simulator.wire_events import entry_text, isolated_text
 
 ALWAYS_SHOWN = (USDT, BNB, "USDC")
 """Assets with a row in every answer, whatever their balance."""
@@ -41,8 +41,8 @@ def balance(venue: Venue, call: Call) -> Answer:
                 account_alias=f"Sim{call.account.account_id}",
                 asset=asset,
                 balance=money(totals.wallet),
-                cross_wallet_balance=money(totals.wallet),
-                cross_un_pnl=money(totals.unrealized),
+                cross_wallet_balance=money(totals.cross_wallet),
+                cross_un_pnl=money(totals.cross_unrealized),
                 available_balance=money(totals.available),
                 max_withdraw_amount=money(totals.withdrawable),
                 update_time=call.account.updated_ms,
@@ -74,8 +74,8 @@ def _account(venue: Venue, call: Call, sides: list[Side], v2: bool) -> wire.Acco
         total_margin_balance=usdt.margin_balance,
         total_position_initial_margin=usdt.position_initial_margin,
         total_open_order_initial_margin=usdt.open_order_initial_margin,
-        total_cross_wallet_balance=usdt.wallet_balance,
-        total_cross_un_pnl=usdt.unrealized_profit,
+        total_cross_wallet_balance=usdt.cross_wallet_balance,
+        total_cross_un_pnl=usdt.cross_un_pnl,
         available_balance=usdt.available_balance,
         max_withdraw_amount=usdt.max_withdraw_amount,
         assets=assets,
@@ -101,8 +101,8 @@ def _asset_row(account: Account, totals: margin.AccountMargin, v2: bool) -> wire
         initial_margin=money(totals.initial),
         position_initial_margin=money(totals.position_initial),
         open_order_initial_margin=money(totals.order_initial),
-        cross_wallet_balance=money(totals.wallet),
-        cross_un_pnl=money(totals.unrealized),
+        cross_wallet_balance=money(totals.cross_wallet),
+        cross_un_pnl=money(totals.cross_unrealized),
         available_balance=money(totals.available),
         max_withdraw_amount=money(totals.withdrawable),
         margin_available=True if v2 else None,
@@ -119,14 +119,14 @@ def _account_position(venue: Venue, call: Call, symbol: str, side: str, v2: bool
         position_side=side,
         position_amt=scale_of(engine.rules, symbol).quantity(position.quantity),
         unrealized_profit=money(leg.unrealized),
-        isolated_margin="0.00000000",
+        isolated_margin=money(leg.isolated_margin),
         notional=margin_text(leg.notional),
-        isolated_wallet="0",
+        isolated_wallet=isolated_text(leg.isolated_wallet),
         initial_margin=margin_text(leg.initial),
         maint_margin=margin_text(leg.maintenance),
         update_time=position.updated_ms,
         leverage=str(leverage) if v2 else None,
-        isolated=False if v2 else None,
+        isolated=leg.isolated if v2 else None,
         entry_price=entry_text(position.entry) if v2 else None,
         break_even_price=entry_text(position.break_even) if v2 else None,
         max_notional=text(engine.rules[symbol].max_notional(leverage)) if v2 else None,
@@ -165,7 +165,7 @@ def _risk_row(
     if position.quantity:
         if asset not in known:
             known[asset] = engine.margin_of(account, asset)
-        liquidation = engine.margin_desk.liquidation_price(account, symbol, known[asset])
+        liquidation = engine.margin_desk.liquidation_price(account, symbol, known[asset], side)
     return wire.PositionRisk(
         symbol=symbol,
         position_side=side,
@@ -175,10 +175,10 @@ def _risk_row(
         mark_price=money(engine.markets[symbol].mark),
         unrealized_profit=money(leg.unrealized),
         liquidation_price=margin_text(liquidation),
-        isolated_margin="0",
+        isolated_margin=isolated_text(leg.isolated_margin),
         notional=margin_text(leg.notional),
         margin_asset=asset,
-        isolated_wallet="0",
+        isolated_wallet=isolated_text(leg.isolated_wallet),
         initial_margin=margin_text(leg.initial),
         maint_margin=margin_text(leg.maintenance),
         position_initial_margin=margin_text(leg.position_initial),
@@ -188,7 +188,7 @@ def _risk_row(
         ask_notional=margin_text(leg.ask_notional),
         update_time=position.updated_ms,
         leverage=str(leverage) if v2 else None,
-        margin_type="cross" if v2 else None,
+        margin_type=("isolated" if leg.isolated else "cross") if v2 else None,
         is_auto_add_margin="false" if v2 else None,
         max_notional_value=text(engine.rules[symbol].max_notional(leverage)) if v2 else None,
     )
@@ -250,7 +250,7 @@ def symbol_config(venue: Venue, call: Call) -> Answer:
             rows.append(
                 wire.SymbolConfig(
                     symbol=symbol,
-                    margin_type="CROSSED",
+                    margin_type=call.account.margin_type.get(symbol, CROSSED),
                     leverage=leverage,
                     max_notional_value=text(rules.max_notional(leverage)),
                 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pms.exchange import messages as wire
-from pms.simulator.errors import INVALID_SYMBOL, Reject
+from pms.simulator.errors import INVALID_SYMBOL, Reject, invalid
 from pms.simulator.exchange_orders import ADL_PREFIX, LIQUIDATION_PREFIX
 from pms.simulator.http_order_queries import shown
 from pms.simulator.http_settings import wanted_symbol
@@ -15,6 +15,7 @@ WEEK_MS = 7 * DAY_MS
 TRADES_KEPT_MS = INCOME_KEPT_MS = 92 * DAY_MS
 """Three months, taken as the longest ones."""
 FORCED_KEPT_MS = 90 * DAY_MS
+MOVES_WINDOW_MS = 30 * DAY_MS
 FORCED_PREFIXES = {"LIQUIDATION": (LIQUIDATION_PREFIX,), "ADL": (ADL_PREFIX,)}
 
 
@@ -137,8 +138,41 @@ def forced_orders(venue: Venue, call: Call) -> Answer:
     return [row | {"type": "LIMIT", "origType": "LIMIT"} for row in chosen]
 
 
+def position_margin_history(venue: Venue, call: Call) -> Answer:
+    """GET positionMargin/history: movements of isolated margin in a symbol, by trades and by the user."""
+    symbol = wanted_symbol(venue, call)
+    if isinstance(symbol, Reject):
+        return symbol
+    kind = call.integer("type")
+    if kind not in (None, 1, 2):
+        return invalid("type")
+    window = _window(call, MOVES_WINDOW_MS, TRADES_KEPT_MS)
+    if isinstance(window, Reject):
+        return window
+    rows = [
+        move
+        for move in venue.engine.clearing.margin_moves
+        if (move.account_id, move.symbol) == (call.account.account_id, symbol)
+        and kind in (None, 1 if move.added else 2)
+        and window[0] <= move.time_ms <= window[1]
+    ]
+    return [
+        wire.PositionMarginChange(
+            symbol=move.symbol,
+            type=1 if move.added else 2,
+            delta_type="USER_ADJUST" if move.by_user else "TRADE",
+            amount=money(move.amount),
+            asset=move.asset,
+            time=move.time_ms,
+            position_side=move.side,
+        )
+        for move in rows[-call.limit(500, 500) :]
+    ]
+
+
 ENDPOINTS: dict[tuple[str, str], Endpoint] = {
     ("GET", "/fapi/v1/userTrades"): Endpoint(user_trades, weight=5),
+    ("GET", "/fapi/v1/positionMargin/history"): Endpoint(position_margin_history),
     ("GET", "/fapi/v1/income"): Endpoint(income, weight=30),
     ("GET", "/fapi/v1/forceOrders"): Endpoint(forced_orders, weight=20, weight_without_symbol=50),
 }

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pms.exchange import messages as wire
 from pms.simulator import errors
-from pms.simulator.account_settings import CROSSED, ISOLATED
 from pms.simulator.errors import INVALID_SYMBOL, Reject, mandatory
 from pms.simulator.rules import number
-from pms.simulator.state import text
+from pms.simulator.state import BOTH, CROSSED, ISOLATED, LONG, SHORT, round_money, text
 from pms.simulator.venue import Answer, Call, Endpoint, Venue
 
 DONE = {"code": 200, "msg": "success"}
@@ -82,35 +81,40 @@ def set_leverage(venue: Venue, call: Call) -> Answer:
 
 
 def set_margin_type(venue: Venue, call: Call) -> Answer:
-    """POST marginType: cross margin is in force everywhere."""
+    """POST marginType of a symbol."""
     symbol = wanted_symbol(venue, call)
     if isinstance(symbol, Reject):
         return symbol
     kind = call.params.get("marginType", "")
     if kind not in (CROSSED, ISOLATED):
         return mandatory("marginType")
-    return venue.engine.settings.set_margin_type(call.account, symbol, kind) or DONE
+    return venue.engine.settings.set_margin_type(call.account, symbol, kind, call.now_ms) or DONE
 
 
 def change_position_margin(venue: Venue, call: Call) -> Answer:
-    """POST positionMargin: there is no isolated position to change."""
+    """POST positionMargin: move margin into (type 1) or out of (type 2) an isolated position."""
     symbol = wanted_symbol(venue, call)
     if isinstance(symbol, Reject):
         return symbol
     amount = number(call.params.get("amount"))
     if amount is None:
         return mandatory("amount")
-    if call.integer("type") not in (1, 2):
+    direction = call.integer("type")
+    if direction not in (1, 2):
         return mandatory("type")
     if amount <= 0:
         return Reject(-4055, "Amount must be positive.")
-    return Reject(-4049, "Add margin only support for isolated position.")
-
-
-def position_margin_history(venue: Venue, call: Call) -> Answer:
-    """GET positionMargin/history: empty, as no margin can be isolated."""
-    symbol = wanted_symbol(venue, call)
-    return symbol if isinstance(symbol, Reject) else []
+    if amount != round_money(amount):
+        return errors.PRECISION
+    side = call.params.get("positionSide", BOTH)
+    if side not in ((LONG, SHORT) if call.account.hedge_mode else (BOTH,)):
+        return errors.POSITION_SIDE
+    position = venue.engine.position_of(call.account, symbol, side)
+    signed = amount if direction == 1 else -amount
+    refused = venue.engine.settings.change_position_margin(call.account, position, signed, call.now_ms)
+    return refused or wire.PositionMarginAnswer(
+        amount=amount, code=200, msg="Successfully modify position margin.", type=direction
+    )
 
 
 def start_listen_key(venue: Venue, call: Call) -> Answer:
@@ -144,7 +148,6 @@ ENDPOINTS: dict[tuple[str, str], Endpoint] = {
     ("POST", "/fapi/v1/leverage"): Endpoint(set_leverage),
     ("POST", "/fapi/v1/marginType"): Endpoint(set_margin_type),
     ("POST", "/fapi/v1/positionMargin"): Endpoint(change_position_margin),
-    ("GET", "/fapi/v1/positionMargin/history"): Endpoint(position_margin_history),
     ("POST", "/fapi/v1/listenKey"): Endpoint(start_listen_key, "KEY"),
     ("PUT", "/fapi/v1/listenKey"): Endpoint(keep_listen_key, "KEY"),
     ("DELETE", "/fapi/v1/listenKey"): Endpoint(close_listen_key, "KEY"),

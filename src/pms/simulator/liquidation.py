@@ -20,7 +20,7 @@ from pms.simulator.exchange_orders import ADL_PREFIX, LIQUIDATION_PREFIX, Exchan
 from pms.simulator.margin import AccountMargin
 from pms.simulator.margin_desk import MarginDesk
 from pms.simulator.rules import SymbolRules
-from pms.simulator.state import FUND_ID, ZERO, Account, Order, Position, round_money
+from pms.simulator.state import FUND_ID, USDT, ZERO, Account, Order, Position, round_money
 
 CHECK_MS = 100
 """The shortest time between two looks at all accounts, and between two steps of one liquidation."""
@@ -32,8 +32,10 @@ CALM_RATIO = Decimal("0.7")
 class Liquidator:
     """Watches the margin ratio of every account with positions; each step is one call of `tick`.
 
-    `end_orders(account, reason, now_ms)` expires all open orders of an account. `on_liquidation` callbacks
-    are told of every forced order that traded on the book.
+    An isolated position is watched by itself: only the orders of its symbol end and only it is closed, in one
+    step, and what its wallet cannot pay the insurance fund does.
+    `end_orders(account, reason, now_ms, symbol)` expires all open orders of an account, or of one symbol.
+    `on_liquidation` callbacks are told of every forced order that traded on the book.
     """
 
     def __init__(
@@ -45,7 +47,7 @@ class Liquidator:
         exchange_orders: ExchangeOrders,
         queue: DeleveragingQueue,
         rules: dict[str, SymbolRules],
-        end_orders: Callable[[Account, str, int], None],
+        end_orders: Callable[[Account, str, int, str | None], None],
     ) -> None:
         self._journal = journal
         self._book = book
@@ -69,19 +71,37 @@ class Liquidator:
         for account_id in self._clearing.holders():
             if account_id != FUND_ID:
                 account = self._book.by_id[account_id]
-                assets = {self._margin_desk.asset_of(p.symbol) for p in self._clearing.held_by(account)}
-                for asset in sorted(assets):
+                held = self._clearing.held_by(account)
+                cross = [p for p in held if not account.isolates(p.symbol)]
+                for asset in sorted({self._margin_desk.asset_of(p.symbol) for p in cross}):
                     self._step(account, asset, now_ms)
-        for account in self._book.by_id.values():
+                for position in held:
+                    if account.isolates(position.symbol) and position.quantity:
+                        self._step_isolated(account, position, now_ms)
+        for account in list(self._book.by_id.values()):  # covering may open the fund's account
             if account.account_id != FUND_ID:
                 self._cover(account, now_ms)
+                held = self._clearing.held_by(account)
+                if account.liquidating and all(account.isolates(p.symbol) for p in held):
+                    self._end(account, USDT, now_ms)  # the last position went another way meanwhile
 
     def _cover(self, account: Account, now_ms: int) -> None:
         """Fill up a wallet that a loss beyond its balance left negative, once nothing is open on it."""
-        for asset in [asset for asset, amount in account.wallets.items() if amount < 0]:
-            held = self._clearing.held_by(account)
-            if not any(self._margin_desk.asset_of(p.symbol) == asset for p in held):
-                self._clear(account, asset, -account.wallets[asset], "", now_ms)
+        for position in self._clearing.isolated_of(account):
+            if position.isolated_wallet < 0 and not position.quantity:
+                asset, debt = self._margin_desk.asset_of(position.symbol), -position.isolated_wallet
+                self._clear(account, asset, debt, position.symbol, now_ms, position)
+        for asset in list(account.wallets):
+            cross = self._clearing.cross_wallet(account, asset)
+            if cross < 0 and not self._cross_positions(account, asset):
+                self._clear(account, asset, -cross, "", now_ms)
+
+    def _cross_positions(self, account: Account, asset: str) -> list[Position]:
+        return [
+            p
+            for p in self._clearing.held_by(account)
+            if not account.isolates(p.symbol) and self._margin_desk.asset_of(p.symbol) == asset
+        ]
 
     def _step(self, account: Account, asset: str, now_ms: int) -> None:
         totals = self._margin_desk.of(account, asset)
@@ -95,6 +115,34 @@ class Liquidator:
         elif totals.ratio < CALM_RATIO:
             self._warned.discard((account.account_id, asset))
 
+    def _step_isolated(self, account: Account, position: Position, now_ms: int) -> None:
+        leg = self._margin_desk.leg(account, position.symbol, position.side)
+        if leg.ratio >= WARN_RATIO:
+            self._warn_isolated(account, position, now_ms)
+        elif leg.ratio < CALM_RATIO:
+            self._warned.discard((account.account_id, f"{position.symbol} {position.side}"))
+        if leg.ratio < 1:
+            return
+        self._end_orders(account, "5", now_ms, position.symbol)
+        self.liquidations += 1
+        self._force(account, position, self.bankruptcy_price(account, position), now_ms)
+        if position.quantity:
+            self._hand_over(account, position, self.bankruptcy_price(account, position), now_ms)
+        self._end_isolated(account, position, now_ms)
+
+    def _end_isolated(self, account: Account, position: Position, now_ms: int) -> None:
+        """The position is closed: the fund pays what its wallet could not."""
+        self._cover(account, now_ms)
+        self._warned.discard((account.account_id, f"{position.symbol} {position.side}"))
+
+    def _warn_isolated(self, account: Account, position: Position, now_ms: int) -> None:
+        key = (account.account_id, f"{position.symbol} {position.side}")
+        if key not in self._warned:
+            self._warned.add(key)
+            leg = self._margin_desk.leg(account, position.symbol, position.side)
+            row = (position, self._clearing.mark(position.symbol), leg.maintenance)
+            self._journal.emit(account, wire_events.margin_call(account, None, [row], now_ms))
+
     def _warn(self, account: Account, totals: AccountMargin, now_ms: int) -> None:
         key = (account.account_id, totals.asset)
         if key in self._warned:
@@ -103,15 +151,15 @@ class Liquidator:
         rows = [
             (position, self._clearing.mark(position.symbol), leg.maintenance)
             for (symbol, side), leg in totals.legs.items()
-            if (position := self._clearing.position_of(account, symbol, side)).quantity
+            if (position := self._clearing.position_of(account, symbol, side)).quantity and not leg.isolated
         ]
-        self._journal.emit(account, wire_events.margin_call(account, totals.asset, rows, now_ms))
+        self._journal.emit(account, wire_events.margin_call(account, totals.cross_wallet, rows, now_ms))
 
     def _begin(self, account: Account, totals: AccountMargin, now_ms: int) -> None:
         self._warn(account, totals, now_ms)
         account.liquidating = True
         self._book.changed(account)
-        self._end_orders(account, "5", now_ms)
+        self._end_orders(account, "5", now_ms, None)
         self.liquidations += 1
 
     def _end(self, account: Account, asset: str, now_ms: int) -> None:
@@ -137,51 +185,67 @@ class Liquidator:
 
     def _largest_first(self, account: Account, asset: str) -> list[Position]:
         legs = self._margin_desk.of(account, asset).legs
-        held = [p for p in self._clearing.held_by(account) if (p.symbol, p.side) in legs]
+        held = self._cross_positions(account, asset)
         return sorted(held, key=lambda p: (-legs[p.symbol, p.side].maintenance, p.symbol, p.side))
 
     def bankruptcy_price(self, account: Account, position: Position) -> Decimal:
         """Return the price at which closing this position uses up its share of the margin balance.
 
         Positions share the balance by notional, so that closing all of them at these prices leaves nothing.
+        An isolated one has a balance of its own.
         """
         asset, mark = self._margin_desk.asset_of(position.symbol), self._clearing.mark(position.symbol)
+        if account.isolates(position.symbol):
+            balance = self._margin_desk.leg(account, position.symbol, position.side).isolated_margin
+            return max(mark - balance / position.quantity, ZERO)
         totals = self._margin_desk.of(account, asset)
-        whole = sum((abs(leg.notional) for leg in totals.legs.values()), ZERO)
+        whole = sum((abs(leg.notional) for leg in totals.legs.values() if not leg.isolated), ZERO)
         share = abs(position.quantity) * mark / whole if whole else ZERO
-        return max(mark - totals.equity * share / position.quantity, ZERO)
+        return max(mark - totals.cross_equity * share / position.quantity, ZERO)
 
     def _force(self, account: Account, position: Position, price: Decimal, now_ms: int) -> None:
         """Close a whole position with a forced IOC order limited to `price`; take the liquidation fee."""
         tick = self._rules[position.symbol].price.step or Decimal("0.00000001")
         rounding = ROUND_CEILING if position.quantity > 0 else ROUND_FLOOR
         limit = max((price / tick).to_integral_value(rounding) * tick, tick)
+        asset = self._margin_desk.asset_of(position.symbol)
+        before = self._clearing.cross_wallet(account, asset)
         order = self._exchange_orders.on_book(
             account, position, limit, f"{LIQUIDATION_PREFIX}{now_ms}{position.side[0]}", now_ms
         )
         if not order.executed:
             return
         fee = round_money(order.cum_quote * Decimal(self._rules[position.symbol].info.liquidation_fee or 0))
-        asset = self._margin_desk.asset_of(position.symbol)
-        payable = min(fee, max(self._margin_desk.of(account, asset).equity, ZERO))
+        left = self._margin_desk.of(account, asset).cross_equity
+        if account.isolates(position.symbol):  # what closing has released, and nothing else
+            left = self._clearing.cross_wallet(account, asset) - before
+        payable = min(fee, max(left, ZERO))
         if payable > 0:
             self._clear(account, asset, -round_money(payable), position.symbol, now_ms)
         for tell in self.on_liquidation:
             tell(order, now_ms)
 
-    def _clear(self, account: Account, asset: str, amount: Decimal, symbol: str, now_ms: int) -> None:
-        """Move an amount from the insurance fund to an account (negative: the other way)."""
-        fund = self._book.fund()
-        self._clearing.pay(account, symbol, "INSURANCE_CLEAR", asset, amount, now_ms)
+    def _clear(
+        self,
+        account: Account,
+        asset: str,
+        amount: Decimal,
+        symbol: str,
+        now_ms: int,
+        isolated: Position | None = None,
+    ) -> None:
+        """Move an amount from the insurance fund to an account or its isolated wallet (negative: back)."""
+        fund, listed = self._book.fund(), [isolated] if isolated else []
+        self._clearing.pay(account, symbol, "INSURANCE_CLEAR", asset, amount, now_ms, position=isolated)
         self._clearing.pay(fund, symbol, "INSURANCE_CLEAR", asset, -amount, now_ms)
-        self._clearing.tell(account, [], "INSURANCE_CLEAR", {asset: amount}, now_ms)
+        self._clearing.tell(account, listed, "INSURANCE_CLEAR", {asset: amount}, now_ms)
 
     def _hand_over(self, account: Account, position: Position, price: Decimal, now_ms: int) -> None:
         """Give a position to the fund at a price if it can bear it, else first to opposite holders."""
         price = price.quantize(Decimal("0.00000001"))
         symbol, asset = position.symbol, self._margin_desk.asset_of(position.symbol)
         gain = position.quantity * (self._clearing.mark(symbol) - price)
-        if self._margin_desk.of(self._book.fund(), asset).equity + gain < 0:
+        if self._margin_desk.of(self._book.fund(), asset).cross_equity + gain < 0:
             for holder in self._queue.of(symbol, position.quantity < 0):
                 quantity = min(abs(position.quantity), abs(holder.position.quantity))
                 if quantity and holder.account is not account:
@@ -222,13 +286,21 @@ class Liquidator:
         """
         held = self._positions(account, symbol)
         asset = self._margin_desk.asset_of(symbol)
-        self._begin(account, self._margin_desk.of(account, asset), now_ms)
+        isolated = account.isolates(symbol)
+        if isolated:
+            self._end_orders(account, "5", now_ms, symbol)
+            self.liquidations += 1
+        else:
+            self._begin(account, self._margin_desk.of(account, asset), now_ms)
         mark, bound = self._clearing.mark(symbol), self._rules[symbol].take_bound
         for position in held:
             self._force(account, position, mark * (1 - bound if position.quantity > 0 else 1 + bound), now_ms)
             if position.quantity:
                 self._pair(account, position, abs(position.quantity), mark, None, None, now_ms)
-        self._end(account, asset, now_ms)
+            if isolated:
+                self._end_isolated(account, position, now_ms)
+        if not isolated:
+            self._end(account, asset, now_ms)
 
     def force_adl(self, account: Account, symbol: str, quantity: Decimal, now_ms: int) -> Decimal:
         """Deleverage up to a quantity of an account's position at the mark, with the fund as the other side.

@@ -11,7 +11,7 @@ from pms.simulator.clearing import Clearing
 from pms.simulator.errors import Reject
 from pms.simulator.exposure import Exposure, Exposures, contribution
 from pms.simulator.rules import SymbolRules
-from pms.simulator.state import USDT, ZERO, Account, Market, Order, Position
+from pms.simulator.state import BOTH, USDT, ZERO, Account, Market, Order, Position
 from pms.simulator.trading_rules import TradingRules
 
 MARKET_BUY_FACTOR = Decimal("1.0005")
@@ -55,7 +55,8 @@ class MarginDesk:
         symbol = position.symbol
         reference = margin.reference_price(position, self._markets[symbol])
         leverage = self._leverage_of(account, symbol)
-        return margin.leg_margin(position, exposure, reference, self._rules[symbol], leverage)
+        isolated = account.isolates(symbol)
+        return margin.leg_margin(position, exposure, reference, self._rules[symbol], leverage, isolated)
 
     def of(self, account: Account, asset: str = USDT) -> margin.AccountMargin:
         """Return the account's totals in one margin asset."""
@@ -64,11 +65,22 @@ class MarginDesk:
             for symbol, side in sorted(self.used(account))
             if symbol in self._rules and self.asset_of(symbol) == asset
         ]
-        return margin.total(asset, account.wallets.get(asset, ZERO), legs)
+        cross = self._clearing.cross_wallet(account, asset)
+        return margin.total(asset, account.wallets.get(asset, ZERO), legs, cross)
 
-    def liquidation_price(self, account: Account, symbol: str, totals: margin.AccountMargin) -> Decimal:
-        """Return the price of a symbol at which the account would be liquidated, zero when none."""
+    def liquidation_price(
+        self, account: Account, symbol: str, totals: margin.AccountMargin, side: str = BOTH
+    ) -> Decimal:
+        """Return the price of a symbol at which a position would be liquidated, zero when none.
+
+        On cross margin that is the account's, whatever the side; an isolated position has its wallet alone.
+        """
         held = [p for p in self._clearing.held_by(account) if p.symbol == symbol]
+        if account.isolates(symbol):
+            held = [p for p in held if p.side == side]
+            alone = [replace(self.leg(account, symbol, side), isolated=False)]
+            wallet = self._clearing.position_of(account, symbol, side).isolated_wallet
+            totals = margin.total(totals.asset, wallet, alone)
         return margin.liquidation_price(held, totals, self._rules[symbol])
 
     def check_new(self, account: Account, order: Order) -> Reject | None:

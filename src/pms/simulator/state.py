@@ -11,6 +11,8 @@ from pms.simulator.recorded_book import RecordedBook
 ZERO = Decimal(0)
 MONEY = Decimal("0.00000001")
 OPEN = frozenset({"NEW", "PARTIALLY_FILLED"})
+ISOLATED = "ISOLATED"
+CROSSED = "CROSSED"
 BOTH = "BOTH"
 LONG = "LONG"
 SHORT = "SHORT"
@@ -52,6 +54,7 @@ class Position(Struct):
 
     `cost` is the signed exact Σ price × quantity of what is held; entry is derived. `outlay` is the signed
     Σ price × quantity of all its trades since it was last flat, plus their fees: what break-even must return.
+    `isolated_wallet` is the part of the account's wallet that it has for itself; zero on cross margin.
     """
 
     account_id: int
@@ -62,6 +65,7 @@ class Position(Struct):
     updated_ms: int = 0
     side: str = BOTH
     outlay: Decimal = ZERO
+    isolated_wallet: Decimal = ZERO
 
     @property
     def break_even(self) -> Decimal:
@@ -267,6 +271,23 @@ class Income(Struct, frozen=True):
     asset: str = USDT
 
 
+class MarginMove(Struct, frozen=True):
+    """One movement between the cross wallet and an isolated one; `amount` is positive, `added` its direction.
+
+    `by_user` tells a change of position margin from what a trade moved.
+    """
+
+    move_id: int
+    account_id: int
+    symbol: str
+    side: str
+    asset: str
+    amount: Decimal
+    added: bool
+    by_user: bool
+    time_ms: int
+
+
 class Funding(Struct, frozen=True):
     """One settled funding of a symbol; `rate` is a fraction, positive when longs pay."""
 
@@ -285,8 +306,9 @@ class Listing(Struct, frozen=True):
 
 
 class Account(Struct):
-    """One exchange account with one API key; `wallets` holds its balance of each asset.
+    """One exchange account with one API key; `wallets` holds its balance of each asset, isolated or not.
 
+    `margin_type` holds ISOLATED or CROSSED of the symbols it was set for; the others are on cross margin.
     `hedge_mode` keeps LONG and SHORT apart. `countdowns` are the times, by symbol, at which all orders of the
     symbol are cancelled unless the client asks for a later one first.
     `fee_burn` has fees paid in BNB, `fee_tier` is its row of the fee table.
@@ -312,6 +334,10 @@ class Account(Struct):
     def wallet(self) -> Decimal:
         """Balance in USDT."""
         return self.wallets.get(USDT, ZERO)
+
+    def isolates(self, symbol: str) -> bool:
+        """Tell whether positions of a symbol have their own wallets."""
+        return self.margin_type.get(symbol, CROSSED) == ISOLATED
 
     def credit(self, asset: str, amount: Decimal) -> None:
         """Move an amount into (or, negative, out of) the balance of an asset."""

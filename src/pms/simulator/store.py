@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Struct
 
 from pms.simulator.changes import Changes
-from pms.simulator.clearing import FUNDING_KEPT, INCOME_KEPT, TRADES_KEPT
+from pms.simulator.clearing import FUNDING_KEPT, INCOME_KEPT, MOVES_KEPT, TRADES_KEPT
 from pms.simulator.errors import SimulatorError
 from pms.simulator.order_index import AMENDMENTS_KEPT, CLOSED_ALGOS_KEPT, CLOSED_ORDERS_KEPT
 from pms.simulator.state import (
@@ -30,12 +30,13 @@ from pms.simulator.state import (
     Funding,
     Income,
     Listing,
+    MarginMove,
     Order,
     Position,
     Trade,
 )
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE accounts (account_id INTEGER PRIMARY KEY, body BLOB NOT NULL);
@@ -52,6 +53,7 @@ CREATE INDEX algo_orders_open ON algo_orders (is_open) WHERE is_open = 1;
 CREATE TABLE funding (symbol TEXT NOT NULL, time_ms INTEGER NOT NULL, body BLOB NOT NULL,
                       PRIMARY KEY (symbol, time_ms)) WITHOUT ROWID;
 CREATE TABLE listings (symbol TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE margin_moves (move_id INTEGER PRIMARY KEY, body BLOB NOT NULL);
 """
 FROM_VERSION_1 = """
 ALTER TABLE positions RENAME TO positions_1;
@@ -77,6 +79,8 @@ UPDATE accounts SET body = CAST(json_remove(json_set(CAST(body AS TEXT), '$.wall
        json_object('USDT', json_extract(CAST(body AS TEXT), '$.wallet'))), '$.wallet') AS BLOB);
 """
 """Positions keyed by side, trades by order too, a wallet for each asset."""
+FROM_VERSION_2 = "CREATE TABLE IF NOT EXISTS margin_moves (move_id INTEGER PRIMARY KEY, body BLOB NOT NULL);"
+"""What was moved between cross and isolated wallets."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -93,6 +97,7 @@ class Rows:
     funding: list[tuple[str, int, bytes]]
     listings: list[tuple[str, bytes]]
     amendments: list[tuple[int, bytes]]
+    margin_moves: list[tuple[int, bytes]]
     algo_orders: list[tuple[int, int, bytes]]
 
 
@@ -107,6 +112,7 @@ def rows_of(changes: Changes) -> Rows:
         funding=[(f.symbol, f.time_ms, _encode(f)) for f in changes.funding],
         listings=[(listing.symbol, _encode(listing)) for listing in changes.listings.values()],
         amendments=[(a.amendment_id, _encode(a)) for a in changes.amendments],
+        margin_moves=[(m.move_id, _encode(m)) for m in changes.margin_moves],
         algo_orders=[(a.algo_id, int(a.is_open), _encode(a)) for a in changes.algo_orders.values()],
     )
 
@@ -152,6 +158,8 @@ class Store:
                 raise sqlite3.DatabaseError(result)
         if version == 1:
             self._run(FROM_VERSION_1)
+        if version in (1, 2):
+            self._run(FROM_VERSION_2)
         self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
         self._db.execute("COMMIT")
 
@@ -185,6 +193,7 @@ class Store:
             (Income, _last("income", "income_id", INCOME_KEPT)),
             (Funding, _last("funding", "time_ms", FUNDING_KEPT)),
             (Listing, "SELECT body FROM listings ORDER BY symbol"),
+            (MarginMove, _last("margin_moves", "move_id", MOVES_KEPT)),
             (Amendment, _last("amendments", "amendment_id", AMENDMENTS_KEPT)),
             (AlgoOrder, "SELECT body FROM algo_orders WHERE is_open = 1 ORDER BY algo_id"),
             (AlgoOrder, _last("algo_orders", "algo_id", CLOSED_ALGOS_KEPT, "WHERE is_open = 0")),
@@ -214,6 +223,7 @@ class Store:
             self._db.executemany("INSERT INTO funding VALUES (?, ?, ?)", rows.funding)
             self._db.executemany("INSERT OR REPLACE INTO listings VALUES (?, ?)", rows.listings)
             self._db.executemany("INSERT INTO amendments VALUES (?, ?)", rows.amendments)
+            self._db.executemany("INSERT INTO margin_moves VALUES (?, ?)", rows.margin_moves)
             self._db.executemany("INSERT OR REPLACE INTO algo_orders VALUES (?, ?, ?)", rows.algo_orders)
             self._db.execute("COMMIT")
         except sqlite3.Error as error:

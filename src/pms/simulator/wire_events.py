@@ -10,7 +10,19 @@ import msgspec
 from pms.exchange import messages as wire
 from pms.simulator.exposure import Exposure
 from pms.simulator.scale import Scale
-from pms.simulator.state import ZERO, Account, AlgoOrder, Order, Position, Trade, margin_text, money, text
+from pms.simulator.state import (
+    CROSSED,
+    ISOLATED,
+    ZERO,
+    Account,
+    AlgoOrder,
+    Order,
+    Position,
+    Trade,
+    margin_text,
+    money,
+    text,
+)
 
 _encoder = msgspec.json.Encoder()
 ENTRY_DECIMALS = Decimal("0.000000000001")
@@ -19,6 +31,11 @@ ENTRY_DECIMALS = Decimal("0.000000000001")
 def entry_text(value: Decimal) -> str:
     """Return an average price with at most twelve decimals."""
     return text(value.quantize(ENTRY_DECIMALS)) if value else "0"
+
+
+def isolated_text(wallet: Decimal) -> str:
+    """Return an isolated wallet as the venue writes it: eight decimals, a bare zero without one."""
+    return money(wallet) if wallet else "0"
 
 
 def order_update(
@@ -97,20 +114,20 @@ def account_update(
     account: Account,
     positions: list[tuple[Position, Decimal, str]],
     reason: str,
-    moved: Mapping[str, Decimal],
+    moved: Mapping[str, tuple[Decimal, Decimal]],
     now_ms: int,
     symbol: str = "",
 ) -> bytes:
-    """Return ACCOUNT_UPDATE: the assets of `moved` with their change other than profit and commission, and
-    the changed positions, each with its mark price and margin asset (spec 5.4)."""
+    """Return ACCOUNT_UPDATE: the assets of `moved`, each with its change other than profit and commission and
+    its cross wallet, and the changed positions, each with its mark price and margin asset (spec 5.4)."""
     balances = [
         wire.BalanceChange(
             asset=asset,
             wallet_balance=money(account.wallets.get(asset, ZERO)),
-            cross_wallet_balance=money(account.wallets.get(asset, ZERO)),
+            cross_wallet_balance=money(cross),
             change=money(change) if change else "0",
         )
-        for asset, change in moved.items()
+        for asset, (change, cross) in moved.items()
     ]
     rows = [
         wire.PositionChange(
@@ -119,6 +136,8 @@ def account_update(
             entry_price=entry_text(position.entry),
             accumulated_realized=money(position.realized),
             unrealized_profit=money(position.unrealized(mark) if position.quantity else ZERO),
+            margin_type="isolated" if account.isolates(position.symbol) else "cross",
+            isolated_wallet=isolated_text(position.isolated_wallet),
             position_side=position.side,
             margin_asset=asset,
             break_even_price=entry_text(position.break_even),
@@ -130,22 +149,26 @@ def account_update(
 
 
 def margin_call(
-    account: Account, asset: str, rows: list[tuple[Position, Decimal, Decimal]], now_ms: int
+    account: Account, cross: Decimal | None, rows: list[tuple[Position, Decimal, Decimal]], now_ms: int
 ) -> bytes:
-    """Return MARGIN_CALL of positions, each with its mark price and maintenance margin."""
+    """Return MARGIN_CALL of positions, each with its mark price and maintenance margin.
+
+    `cross` is the cross wallet; None for an isolated position.
+    """
     positions = [
         wire.MarginCallPosition(
             symbol=position.symbol,
             position_side=position.side,
             amount=text(position.quantity),
-            margin_type="CROSSED",
+            margin_type=ISOLATED if account.isolates(position.symbol) else CROSSED,
+            isolated_wallet=isolated_text(position.isolated_wallet),
             mark_price=text(mark),
             unrealized_profit=margin_text(position.unrealized(mark)),
             maintenance_margin=margin_text(maintenance),
         )
         for position, mark, maintenance in rows
     ]
-    wallet = money(account.wallets.get(asset, ZERO))
+    wallet = None if cross is None else money(cross)
     return _encoder.encode(
         wire.MarginCall(event_time=now_ms, cross_wallet_balance=wallet, positions=positions)
     )

@@ -103,11 +103,20 @@ def account(e: ccxt.pro.binanceusdm) -> list[Row]:
             lambda t: "-4046" in t,
         ),
         (
-            "set_margin_mode isolated (refused: only cross margin is modelled)",
-            lambda: refusal(e.set_margin_mode("isolated", SYMBOL)),
-            lambda text: "-4084" in text,
+            "set_margin_mode isolated, and back",
+            lambda: margin_modes(e),
+            lambda modes: modes == ["isolated", "cross"],
         ),
     ]
+
+
+async def margin_modes(e: ccxt.Exchange) -> list[str]:
+    """Return what the exchange shows after going to isolated margin, and after going back."""
+    shown = []
+    for mode in ("isolated", "cross"):
+        await e.set_margin_mode(mode, SYMBOL)
+        shown.append((await e.fetch_margin_mode(SYMBOL))["marginMode"])
+    return shown
 
 
 async def refusal(call: Awaitable[Any]) -> str:

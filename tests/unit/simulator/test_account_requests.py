@@ -108,7 +108,6 @@ REFUSED: list[tuple[str, dict[str, Any], int]] = [
     ("POST v1/marginType", {"symbol": "NOPE", "marginType": "CROSSED"}, -1121),
     ("POST v1/marginType", {"symbol": "BTCUSDT", "marginType": "crossed"}, -1102),
     ("POST v1/marginType", {"symbol": "BTCUSDT", "marginType": "CROSSED"}, -4046),
-    ("POST v1/marginType", {"symbol": "BTCUSDT", "marginType": "ISOLATED"}, -4084),
     ("POST v1/multiAssetsMargin", {"multiAssetsMargin": "false"}, -4171),
     ("POST v1/multiAssetsMargin", {"multiAssetsMargin": "true"}, -4084),
     ("POST v1/leverage", {"symbol": "BTCUSDT"}, -1102),

@@ -78,6 +78,12 @@ ACTIONS: st.SearchStrategy[Action] = st.one_of(
     st.tuples(st.just("manual"), st.sampled_from(["BUY", "SELL"]), st.sampled_from(["0.01", "0.4"])),
     st.tuples(st.just("forced"), st.sampled_from(["liquidate", "adl"]), st.sampled_from(sorted(SYMBOLS))),
     st.tuples(st.just("leverage"), st.sampled_from(sorted(SYMBOLS)), st.sampled_from([5, 20, 50])),
+    st.tuples(
+        st.just("margin_type"), st.sampled_from(sorted(SYMBOLS)), st.sampled_from(["ISOLATED", "CROSSED"])
+    ),
+    st.tuples(
+        st.just("margin"), st.sampled_from(sorted(SYMBOLS)), st.sampled_from([1, 2]), st.integers(1, 900)
+    ),
     st.tuples(st.just("fault"), st.sampled_from(FAULTS)),
     st.tuples(st.just("wait"), st.integers(20, 2000)),
 )
@@ -142,6 +148,11 @@ class Run:
                 self.venue.simulator.deposit(KEY, D(amount))
             case ("leverage", symbol, leverage):
                 await self.send("POST", "/fapi/v1/leverage", symbol=symbol, leverage=leverage)
+            case ("margin_type", symbol, kind):
+                await self.send("POST", "/fapi/v1/marginType", symbol=symbol, marginType=kind)
+            case ("margin", symbol, kind, amount):
+                wanted = {"symbol": symbol, "type": kind, "amount": amount}
+                await self.send("POST", "/fapi/v1/positionMargin", **wanted)
             case ("manual", side, quantity):
                 fault = {"symbol": "BTCUSDT", "account": KEY, "side": side, "quantity": quantity}
                 self.venue.simulator.doors.faults.last_refusal = ""
@@ -185,7 +196,11 @@ async def snapshot(venue: Exchange) -> dict[str, Any]:
         assert answer.status == 200, answer
         rows[name] = answer.body
     for symbol in SYMBOLS:
-        for name, path in (("orders", "/fapi/v1/allOrders"), ("trades", "/fapi/v1/userTrades")):
+        for name, path in (
+            ("orders", "/fapi/v1/allOrders"),
+            ("trades", "/fapi/v1/userTrades"),
+            ("moves", "/fapi/v1/positionMargin/history"),
+        ):
             answer = await venue.signed("GET", path, symbol=symbol, limit=1000)
             assert answer.status == 200, answer
             rows.setdefault(name, []).extend(answer.body)
@@ -199,6 +214,9 @@ def check_books(rows: dict[str, Any]) -> None:
         wallets[line["asset"]] += D(line["income"])
     for balance in rows["balance"]:
         assert D(balance["balance"]) == wallets[balance["asset"]], "wallet = Σ income"
+        if balance["asset"] == "USDT":
+            isolated = sum(D(row["isolatedWallet"]) for row in rows["positions"])
+            assert D(balance["balance"]) == D(balance["crossWalletBalance"]) + isolated
     held: dict[str, D] = defaultdict(D)
     executed: dict[int, D] = defaultdict(D)
     for trade in rows["trades"]:
@@ -223,7 +241,8 @@ def check_events(rows: dict[str, Any], emitted: list[dict[str, Any]]) -> None:
     """What was emitted must end where REST stands, and tell each trade once."""
     states: dict[int, tuple[str, D]] = {}
     told: list[tuple[str, int]] = []
-    wallet, positions = D(100_000), dict[str, D]()
+    wallet = cross = D(100_000)
+    positions, isolated = dict[str, D](), dict[str, D]()
     for event in emitted:
         if event["e"] == "ORDER_TRADE_UPDATE":
             order = event["o"]
@@ -231,11 +250,16 @@ def check_events(rows: dict[str, Any], emitted: list[dict[str, Any]]) -> None:
             told += [(order["s"], order["t"])] if order["x"] in ("TRADE", "CALCULATED") else []
         elif event["e"] == "ACCOUNT_UPDATE":
             for balance in event["a"]["B"]:
-                wallet = D(balance["wb"]) if balance["a"] == "USDT" else wallet
+                if balance["a"] == "USDT":
+                    wallet, cross = D(balance["wb"]), D(balance["cw"])
             positions.update({p["s"]: D(p["pa"]) for p in event["a"]["P"]})
+            isolated.update({p["s"]: D(p["iw"]) for p in event["a"]["P"]})
     assert states == {o["orderId"]: (o["status"], D(o["executedQty"])) for o in rows["orders"]}
     assert sorted(told) == sorted((t["symbol"], t["id"]) for t in rows["trades"])
-    assert {D(b["balance"]) for b in rows["balance"] if b["asset"] == "USDT"} == {wallet}
+    (usdt,) = (b for b in rows["balance"] if b["asset"] == "USDT")
+    assert (D(usdt["balance"]), D(usdt["crossWalletBalance"])) == (wallet, cross)
+    own = {p["symbol"]: D(p["isolatedWallet"]) for p in rows["positions"] if D(p["isolatedWallet"])}
+    assert {symbol: amount for symbol, amount in isolated.items() if amount} == own
     held = {p["symbol"]: D(p["positionAmt"]) for p in rows["positions"] if D(p["positionAmt"])}
     assert {symbol: amount for symbol, amount in positions.items() if amount} == held
 
@@ -262,10 +286,10 @@ async def run(actions: list[Action], folder: Path) -> None:
 
 def strip(rows: dict[str, Any]) -> dict[str, Any]:
     """Keep what does not depend on the mark price."""
-    kept = {name: rows[name] for name in ("income", "config", "orders", "trades")}
+    kept = {name: rows[name] for name in ("income", "config", "orders", "trades", "moves")}
     kept["balance"] = [(b["asset"], b["balance"], b["crossWalletBalance"]) for b in rows["balance"]]
     kept["positions"] = [
-        (p["symbol"], p["positionSide"], p["positionAmt"], p["entryPrice"])
+        (p["symbol"], p["positionSide"], p["positionAmt"], p["entryPrice"], p["isolatedWallet"])
         for p in rows["positions"]
         if D(p["positionAmt"])
     ]

@@ -1,5 +1,6 @@
-"""Property: no sequence of fills, funding, liquidations, deposits and settlements makes money or positions
-inconsistent; margin equals a naive recomputation; a restart changes nothing (issue 3, spec 7)."""
+"""Property: no sequence of fills, funding, liquidations, deposits, settlements and movements of isolated
+margin makes money or positions inconsistent; margin equals a naive recomputation; a restart changes nothing
+(issue 3, spec 7)."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from pms.simulator.config import Fees
 from pms.simulator.core import Engine
 from pms.simulator.errors import SimulatorError
-from pms.simulator.state import BOTH, FUND_ID, LONG, SHORT, USDT, ZERO, Account, Order, Position
+from pms.simulator.state import BOTH, FUND_ID, ISOLATED, LONG, SHORT, USDT, ZERO, Account, Order, Position
 from pms.simulator.store import Store, rows_of
 from tests.unit.simulator.market_support import NOW, RULES, place, quote
 from tests.unit.simulator.money_support import HOUR, check_money
@@ -39,11 +40,15 @@ STEP = st.one_of(
     st.tuples(st.just("liquidate"), ACCOUNTS, st.sampled_from(SYMBOLS)),
     st.tuples(st.just("deleverage"), ACCOUNTS, st.sampled_from(SYMBOLS), st.integers(1, 50)),
     st.tuples(st.just("settle"), st.sampled_from(SYMBOLS)),
+    st.tuples(st.just("type"), ACCOUNTS, st.sampled_from(SYMBOLS), st.sampled_from(["ISOLATED", "CROSSED"])),
+    st.tuples(st.just("margin"), ACCOUNTS, st.sampled_from(SYMBOLS), st.integers(-400, 400)),
+    st.tuples(st.just("leverage"), ACCOUNTS, st.sampled_from(SYMBOLS), st.sampled_from([4, 20, 50])),
 )
 
 
 class World:
-    """Three accounts, the last in hedge mode, on three moving markets."""
+    """Three accounts, the second on isolated margin, the last in hedge mode with both kinds, on three moving
+    markets."""
 
     def __init__(self) -> None:
         self.engine = Engine({s: RULES[s] for s in SYMBOLS}, Fees())
@@ -56,6 +61,8 @@ class World:
             self.engine.open_account(f"key-{n}", "secret", D(2500 + 500 * n), NOW) for n in range(3)
         ]
         self.accounts[2].hedge_mode = True
+        for number, symbol in ((1, "BTCUSDT"), (1, "ETHUSDT"), (2, "BTCUSDT")):
+            self.engine.settings.set_margin_type(self.accounts[number], symbol, ISOLATED, NOW)
         for symbol in SYMBOLS:
             self.quote(symbol)
         self.engine.tick(NOW)
@@ -94,8 +101,26 @@ class World:
                 engine.force_adl(who, str(step[2]), D(int(str(step[3]))) / 100, self.now_ms)
             elif kind == "settle":
                 engine.settle(str(step[1]), self.mids[str(step[1])], self.now_ms)
+            elif kind == "type":
+                engine.settings.set_margin_type(who, str(step[2]), str(step[3]), self.now_ms)
+            elif kind == "leverage":
+                engine.set_leverage(who, str(step[2]), int(str(step[3])), self.now_ms)
+            elif kind == "margin":
+                self._margin(who, str(step[2]), D(int(str(step[3]))))
         except SimulatorError:
             assert kind in ("liquidate", "deleverage")  # there was no position
+
+    def _margin(self, account: Account, symbol: str, amount: D) -> None:
+        """Move margin; where the bounds refuse that, what they just allow."""
+        settings, totals = self.engine.settings, self.engine.margin_of(account)
+        for position in self.engine.clearing.held_by(account):
+            if position.symbol == symbol and settings.change_position_margin(
+                account, position, amount, self.now_ms
+            ):
+                leg = self.engine.leg_of(account, symbol, position.side)
+                bound = totals.addable if amount > 0 else -leg.removable
+                if bound and account.isolates(symbol):
+                    assert settings.change_position_margin(account, position, bound, self.now_ms) is None
 
     def _place(self, account: Account, *what: object) -> None:
         symbol, side, kind, lots, ticks = (str(part) for part in what)
@@ -135,7 +160,8 @@ def check_conservation(engine: Engine) -> None:
 def check_margin(engine: Engine, account: Account) -> None:
     """The running sums equal a recomputation from the open orders and positions."""
     totals = engine.margin_of(account)
-    initial = maintenance = unrealized = ZERO
+    initial = maintenance = unrealized = own = ZERO
+    free = account.wallet
     for symbol in SYMBOLS:
         mark, rules = engine.markets[symbol].mark, engine.rules[symbol]
         leverage = engine.leverage_of(account, symbol)
@@ -144,11 +170,21 @@ def check_margin(engine: Engine, account: Account) -> None:
             opening = [
                 o for o in engine.open_orders_of(account, symbol) if o.position_side == side and _opens(o)
             ]
-            initial += _initial(position, opening, mark) / leverage
+            needed = _initial(position, opening, mark) / leverage
+            profit = position.quantity * mark - position.cost
+            initial += needed
             maintenance += rules.maintenance(abs(position.quantity) * mark)
-            unrealized += position.quantity * mark - position.cost
+            unrealized += profit
+            own += position.isolated_wallet
+            if account.isolates(symbol):
+                free -= position.isolated_wallet + needed - abs(position.quantity) * mark / leverage
+            else:
+                assert position.isolated_wallet == 0 or not position.quantity
+                free += profit - needed - position.isolated_wallet
+            assert position.quantity or position.isolated_wallet <= 0, "closing releases all of it"
     assert (totals.initial, totals.maintenance, totals.unrealized) == (initial, maintenance, unrealized)
-    assert totals.free == account.wallet + unrealized - initial
+    assert abs(totals.free - free) < D("1e-20")
+    assert totals.cross_wallet + own == account.wallet
 
 
 def _opens(order: Order) -> bool:
@@ -186,6 +222,8 @@ def check_restart(engine: Engine) -> None:
     }
     assert list(again.income) == list(engine.income)
     assert again.funding.settled == engine.funding.settled
+    assert list(again.clearing.margin_moves) == list(engine.clearing.margin_moves)
+    assert again.clearing.next_move_id == engine.clearing.next_move_id
     assert (again.next_order_id, again.next_trade_id) == (engine.next_order_id, engine.next_trade_id)
     for account_id, account in engine.accounts.items():
         assert again.margin_of(again.accounts[account_id]) == engine.margin_of(account)
@@ -209,6 +247,10 @@ def test_money_positions_and_margin_stay_consistent(steps: list[tuple[object, ..
         assert not account.liquidating
         assert account.wallets.get("BNB", ZERO) >= 0
         assert account.wallet >= 0 or engine.clearing.held_by(account)
-        assert engine.margin_of(account).ratio < 1
+        totals = engine.margin_of(account)
+        assert totals.ratio < 1
+        assert totals.cross_wallet >= 0 or totals.cross_maintenance
+        assert all(leg.ratio < 1 for leg in totals.legs.values() if leg.isolated)
+        assert all(p.isolated_wallet == 0 or p.quantity for p in engine.clearing.isolated_of(account))
     assert FUND_ID not in engine.account_by_key
     check_restart(engine)

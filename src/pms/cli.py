@@ -106,11 +106,13 @@ def up(
     _guarded(lambda: run.up(overrides, run.UpOptions(demo, seconds, recording, speed), say))
 
 
-@app.command(epilog=of_simulate.EPILOG)
+@app.command(help=of_simulate.HELP, epilog=of_simulate.EPILOG)
 def simulate(
     host: of_simulate.Host = "127.0.0.1",
     port: of_simulate.Port = 3910,
     stream_routing: of_simulate.StreamRouting = "routed",
+    tls_cert: of_simulate.TlsCert = None,
+    tls_key: of_simulate.TlsKey = None,
     admin_token: of_simulate.AdminToken = "",
     data_path: of_simulate.DataPath = None,
     api_key: of_simulate.ApiKey = "demo",
@@ -122,7 +124,7 @@ def simulate(
     symbols: of_simulate.Symbols = "",
     synthetic: of_simulate.Synthetic = "",
     relay: of_simulate.Relay = "",
-    speed: Speed = 1.0,
+    speed: of_simulate.Speed = "1",
     queue_model: of_simulate.QueueModel = "power",
     latency: of_simulate.Latency = "0,0,0",
     leverage: of_simulate.Leverage = 20,
@@ -134,11 +136,7 @@ def simulate(
     faults: of_simulate.Faults = "",
     seed: of_simulate.Seed = None,
 ) -> None:
-    """Run only the exchange simulator: a Binance USDⓈ-M futures exchange for any client, on one port.
-
-    REST at http://HOST:PORT, streams at ws://HOST:PORT/public, /market and /private, the WebSocket API at
-    ws://HOST:PORT/ws-fapi/v1. Point a client's base addresses there and use the keys given here.
-    """
+    """Run only the exchange simulator until a signal."""
     options = dict(locals())  # each option is a field of the same name
     from pms.commands import simulate as command
 

@@ -1,5 +1,6 @@
 """`pms simulate`: only the exchange simulator."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -18,6 +19,7 @@ from pms.simulator.run import main_async
 from pms.simulator.scenario import Scenario, load
 from pms.simulator.synthetic import SyntheticConfig, parse_schedule
 
+SPEED_MIN, SPEED_MAX = Decimal("0.01"), Decimal(1000)
 UNLIMITED = Limits(
     request_weight_1m=10**9,
     funding_5m=10**9,
@@ -35,6 +37,8 @@ class SimulateOptions:
     host: str
     port: int
     stream_routing: str
+    tls_cert: Path | None
+    tls_key: Path | None
     admin_token: str
     data_path: Path | None
     api_key: str
@@ -46,7 +50,7 @@ class SimulateOptions:
     symbols: str
     synthetic: str
     relay: str
-    speed: float
+    speed: str
     queue_model: str
     latency: str
     leverage: int
@@ -77,6 +81,7 @@ def config_of(options: SimulateOptions) -> SimulatorConfig:
         host=options.host,
         port=options.port,
         stream_routing=_one_of("--stream-routing", options.stream_routing, ("routed", "legacy")),
+        tls=_tls(options),
         admin_token=options.admin_token,
         data_path=options.data_path,
         accounts=_accounts(options),
@@ -87,7 +92,7 @@ def config_of(options: SimulateOptions) -> SimulatorConfig:
         relay=_relay(options, symbols),
         queue_model=_one_of("--queue-model", options.queue_model, ("power", "risk_averse")),
         latency=_latency(options),
-        speed=options.speed,
+        speed=_speed(options.speed),
         default_leverage=options.leverage,
         fees=Fees(_fee("--maker-fee", options.maker_fee), _fee("--taker-fee", options.taker_fee)),
         limits=UNLIMITED if _one_of("--limits", options.limits, ("venue", "none")) == "none" else Limits(),
@@ -95,6 +100,23 @@ def config_of(options: SimulateOptions) -> SimulatorConfig:
         funding=not options.no_funding,
         scenario=_scenario(options),
     )
+
+
+def _tls(options: SimulateOptions) -> tuple[Path, Path] | None:
+    if (options.tls_cert is None) != (options.tls_key is None):
+        raise SettingsError("--tls-cert: needs --tls-key, and the other way round")
+    return (
+        None if options.tls_cert is None or options.tls_key is None else (options.tls_cert, options.tls_key)
+    )
+
+
+def _speed(text: str) -> float:
+    if text == "max":
+        return math.inf
+    factor = number(text)
+    if factor is None or not SPEED_MIN <= factor <= SPEED_MAX:
+        raise SettingsError(f"--speed: must be {SPEED_MIN} to {SPEED_MAX}, or max, was {text!r}")
+    return float(factor)
 
 
 def _synthetic(options: SimulateOptions, symbols: tuple[str, ...]) -> SyntheticConfig | None:

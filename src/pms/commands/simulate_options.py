@@ -7,6 +7,11 @@ import typer
 
 _NETWORK, _ACCOUNTS, _MARKET, _RULES, _FAULTS = "Network", "Accounts", "Market", "Rules", "Faults"
 
+HELP = """Run only the exchange simulator: a Binance USDⓈ-M futures exchange for any client, on one port.
+
+REST at http://HOST:PORT, streams at ws://HOST:PORT/public, /market and /private, the WebSocket API at
+ws://HOST:PORT/ws-fapi/v1. Point a client's base addresses there and use the keys given here.
+"""
 EPILOG = (
     "Amounts are USDT, fees fractions (0.0005 = 0.05 %). A SECRET is an HMAC secret, or @FILE: a PEM file of "
     "an RSA or Ed25519 PUBLIC key. Prices, deposits and faults can be set while it runs, by POST to /sim/... "
@@ -34,6 +39,17 @@ AdminToken = Annotated[
         show_envvar=True,
         rich_help_panel=_NETWORK,
     ),
+]
+TlsCert = Annotated[
+    Path | None,
+    typer.Option(
+        "--tls-cert",
+        help="PEM certificate for https and wss, for clients that insist on them; with --tls-key.",
+        rich_help_panel=_NETWORK,
+    ),
+]
+TlsKey = Annotated[
+    Path | None, typer.Option("--tls-key", help="PEM private key of --tls-cert.", rich_help_panel=_NETWORK)
 ]
 DataPath = Annotated[
     Path | None,
@@ -105,6 +121,15 @@ Relay = Annotated[
         metavar="REST,STREAMS",
         help="Relay --symbols live from another venue, for example "
         "https://fapi.binance.com,wss://fstream.binance.com or another simulator.",
+        rich_help_panel=_MARKET,
+    ),
+]
+Speed = Annotated[
+    str,
+    typer.Option(
+        metavar="FACTOR",
+        help="Replay speed, 0.01 to 1000; 1 is real time. max: as fast as possible, on a clock of its own "
+        "that runs away from yours, for market data.",
         rich_help_panel=_MARKET,
     ),
 ]

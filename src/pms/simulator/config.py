@@ -88,7 +88,8 @@ class SimulatorConfig:
     unrouted stream paths. `scenario` holds the faults that are armed when the exchange starts. `queue_model`
     (power, risk_averse) says where in a queue others cancel. `latency` delays requests, answers and events.
     `synthetic` makes up the markets of symbols that no recording has, `relay` takes them from another venue.
-    `speed` math.inf plays as fast as possible on a clock of its own, for clients in this process.
+    `speed` math.inf plays as fast as possible on a clock of its own: market data for anybody, signed requests
+    only for who asks that clock. `tls` are the PEM files of a certificate (with its chain) and of its key.
     """
 
     data_path: Path | None = None
@@ -113,4 +114,5 @@ class SimulatorConfig:
     socket_seconds_max: float = 86_400.0
     further_keys: tuple[tuple[str, str, str], ...] = ()
     stream_routing: str = "routed"
+    tls: tuple[Path, Path] | None = None
     scenario: Scenario = field(default_factory=Scenario)

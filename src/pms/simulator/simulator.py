@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import math
 import secrets
+import ssl
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 
 import msgspec
 from aiohttp import web
@@ -169,6 +171,7 @@ class Simulator:
         )
 
     async def _listen(self, doors: Doors) -> None:
+        secured = None if self.config.tls is None else _tls(*self.config.tls)
         app = web.Application(client_max_size=BODY_BYTES_MAX)
         app.router.add_route("*", "/{path:.*}", doors.handle)
         self._runner = web.AppRunner(
@@ -179,7 +182,9 @@ class Simulator:
             shutdown_timeout=STOP_SECONDS,
         )
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self.config.host, self.config.port, reuse_address=True)
+        site = web.TCPSite(
+            self._runner, self.config.host, self.config.port, reuse_address=True, ssl_context=secured
+        )
         try:
             await site.start()
         except OSError as error:
@@ -189,7 +194,8 @@ class Simulator:
                 f"The simulator cannot listen on {where}: {error.strerror}. {advice}"
             ) from error
         port = self._runner.addresses[0][1]
-        self.url, self.ws_url = f"http://{self.config.host}:{port}", f"ws://{self.config.host}:{port}"
+        where, letter = f"{self.config.host}:{port}", "s" if secured else ""
+        self.url, self.ws_url = f"http{letter}://{where}", f"ws{letter}://{where}"
 
     async def stop(self) -> None:
         """End all connections and tasks and close the file; safe to call twice."""
@@ -347,6 +353,18 @@ class Simulator:
             **(self._doors.statistics() if self._doors else {}),
         }
         return {f"{part}_{name}": value for part, values in parts.items() for name, value in values.items()}
+
+
+def _tls(certificate: Path, key: Path) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(certificate, key)
+    except (OSError, ValueError) as error:  # an SSLError is an OSError
+        why = "they cannot be read" if isinstance(error, FileNotFoundError) else str(error)
+        raise SimulatorError(
+            f"TLS cannot use the certificate {certificate} with the key {key}: {why}."
+        ) from error
+    return context
 
 
 def _check_symbols(engine: Engine, rules: dict[str, SymbolRules]) -> None:

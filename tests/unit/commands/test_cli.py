@@ -198,8 +198,11 @@ def test_a_mistyped_folder_is_named_and_not_made(command: tuple[str, ...], tmp_p
 
 def test_a_port_beyond_the_range_is_refused_by_the_simulator() -> None:
     assert pms("simulate", "--port", "70000").exit_code == EXIT_USAGE
-    assert pms("simulate", "--port", "0", "--symbols", "NOPE").exit_code == EXIT_RESOURCE
+    assert pms("simulate", "--port", "0", "--symbols", "NOPE", "--speed", "max").exit_code == EXIT_RESOURCE
     assert pms("simulate", "--port", "0", "--key", "nobody,k,s").exit_code == EXIT_RESOURCE
+    without = pms("simulate", "--port", "0", "--tls-cert", "no.pem", "--tls-key", "no.pem")
+    assert without.exit_code == EXIT_RESOURCE
+    assert "no.pem" in one_line(without)
 
 
 @pytest.mark.parametrize(
@@ -242,6 +245,9 @@ def test_the_doctor_tells_what_is_wrong(tmp_path: Path) -> None:
         ("audit", "--data-dir", "a\0b"),
         ("up", "--speed", "inf", "--seconds", "0", "--port", "0"),
         ("simulate", "--speed", "1e300", "--port", "0"),
+        ("simulate", "--speed", "fast", "--port", "0"),
+        ("simulate", "--speed", "0", "--port", "0"),
+        ("simulate", "--tls-cert", "cert.pem", "--port", "0"),
         ("simulate", "--wallet", "1e400", "--port", "0"),
         ("simulate", "--wallet", "-1", "--port", "0"),
         ("simulate", "--api-key", "", "--port", "0"),

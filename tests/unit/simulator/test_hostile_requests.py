@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 import pytest_asyncio
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
-from pms.simulator import Simulator, SimulatorConfig, http_server
+from pms.simulator import Simulator, SimulatorConfig, SimulatorError, http_server
 from tests.unit.simulator.signed_client import KEY, SECRET, SignedClient, receive
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -107,3 +116,37 @@ async def test_a_stream_name_that_no_stream_can_have_is_not_remembered(simulator
         assert (await receive(socket))["error"]["code"] == 2
         await socket.send_json({"method": "LIST_SUBSCRIPTIONS", "id": 2})
         assert await receive(socket) == {"result": [], "id": 2}
+
+
+def _certificate(folder: Path) -> tuple[Path, Path]:
+    key, name = (
+        ec.generate_private_key(ec.SECP256R1()),
+        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "x")]),
+    )
+    start = datetime(2020, 1, 1, tzinfo=UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1, start, start + timedelta(days=36_500))
+    local = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    certificate, secret = folder / "certificate.pem", folder / "key.pem"
+    signed = made.add_extension(local, critical=False).sign(key, SHA256())
+    certificate.write_bytes(signed.public_bytes(Encoding.PEM))
+    secret.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return certificate, secret
+
+
+async def test_clients_that_insist_on_tls_get_it_on_every_door(tmp_path: Path) -> None:
+    certificate, key = _certificate(tmp_path)
+    simulator = Simulator(SimulatorConfig(symbols=("BTCUSDT",), tls=(certificate, key)))
+    await simulator.start()
+    trusting = ssl.create_default_context(cafile=str(certificate))
+    try:
+        assert (simulator.url[:8], simulator.ws_url[:6]) == ("https://", "wss://")
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trusting)) as session:
+            async with session.get(simulator.url + "/fapi/v1/ping") as answer:
+                assert await answer.json() == {}
+            async with session.ws_connect(simulator.ws_url + "/public/ws") as socket:
+                await socket.send_json({"method": "LIST_SUBSCRIPTIONS", "id": 1})
+                assert await receive(socket) == {"result": [], "id": 1}
+    finally:
+        await simulator.stop()
+    with pytest.raises(SimulatorError, match="TLS cannot use the certificate"):
+        await Simulator(SimulatorConfig(symbols=("BTCUSDT",), tls=(key, certificate))).start()

@@ -22,7 +22,10 @@ from pms.simulator.state import Market
 
 STEP_MS = 50
 IDLE_MS_MAX = 60_000
+REAL_TIME = "depth@0ms"
+"""No longer documented, but programs ask for it; as often as the books are looked at here."""
 DIFFERENCES = {
+    REAL_TIME: STEP_MS,
     "depth": 250,
     "depth@100ms": 100,
     "depth@250ms": 250,
@@ -80,6 +83,8 @@ class DepthStreams:
         market = self._markets[symbol]
         for variant in DIFFERENCES:
             chain = self._chains.get((symbol, variant))
+            if chain is None and variant == REAL_TIME and not self._wanted(symbol, variant):
+                continue
             if chain is None:
                 self._chains[symbol, variant] = self._begin(market, now_ms)
             else:
@@ -98,26 +103,27 @@ class DepthStreams:
         before, self._flushed_ms = self._flushed_ms, now_ms
         if before // STEP_MS == now_ms // STEP_MS:
             return
-        due = {period for period in (100, 250, 500) if before // period != now_ms // period}
-        if not due:
-            return
+        due = {period for period in (STEP_MS, 100, 250, 500) if before // period != now_ms // period}
         for symbol, market in self._markets.items():
             if market.live:
                 self._flush_symbol(symbol, market, due, now_ms)
 
     def _flush_symbol(self, symbol: str, market: Market, due: set[int], now_ms: int) -> None:
-        names, now = self._names[symbol], None
+        now: Sides | None = None
         for variant, period in DIFFERENCES.items():
             if period not in due:
                 continue
             chain = self._chains.get((symbol, variant))
-            wanted = self._hub.wants("public", names[variant])
+            wanted = self._wanted(symbol, variant)
             if wanted or chain is not None:
                 now = now or self._sides(market)
                 self._flush_chain(symbol, variant, chain, wanted, now, now_ms)
         for variant, (levels, period) in PARTIALS.items():
-            if period in due and self._hub.wants("public", names[variant]):
+            if period in due and self._wanted(symbol, variant):
                 self._publish_partial(symbol, variant, market, levels, now_ms)
+
+    def _wanted(self, symbol: str, variant: str) -> bool:
+        return self._hub.wants("public", self._names[symbol][variant])
 
     def _flush_chain(
         self, symbol: str, variant: str, chain: _Chain | None, wanted: bool, now: Sides, now_ms: int

@@ -101,6 +101,7 @@ class LocalBook:
     [
         ("depth", True),
         ("depth", False),
+        ("depth@0ms", False),
         ("depth@100ms", False),
         ("depth@500ms", True),
         ("rpiDepth@500ms", False),

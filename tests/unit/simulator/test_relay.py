@@ -46,7 +46,9 @@ async def test_quotes_trades_marks_and_the_book_arrive(upstream: Simulator) -> N
     try:
         market = follower.venue.engine.markets["BTCUSDT"]
         tapes = follower.venue.feed.tapes
-        await until(lambda: market.deep and market.mark > 0 and "BTCUSDT" in tapes, "a whole market")
+        await until(
+            lambda: market.live and market.deep and market.mark > 0 and "BTCUSDT" in tapes, "a whole market"
+        )
         assert upstream.venue.engine.markets["BTCUSDT"].deep
         original = upstream.venue.engine.markets["BTCUSDT"]
         assert len(list(shown(market, "BUY", D("0.1")))) > 500

@@ -33,6 +33,7 @@ TRADES_KEPT = 100_000
 INCOME_KEPT = 100_000
 FUNDING_KEPT = 50_000
 MOVES_KEPT = 50_000
+MONEY_DECIMALS = 8
 
 
 class Clearing:
@@ -288,6 +289,11 @@ class Clearing:
         changed = {asset: (change, self.cross_wallet(account, asset)) for asset, change in moved.items()}
         event = wire_events.account_update(account, rows, reason, changed, now_ms, symbol)
         self._journal.emit(account, event)
+
+    def payable_price(self, symbol: str, price: Decimal) -> Decimal:
+        """Return a price rounded so that a quantity times it has at most eight decimals, as money has."""
+        digits = scale_of(self._rules, symbol).quantity_decimals
+        return price.quantize(Decimal(1).scaleb(digits - MONEY_DECIMALS))
 
     def bnb_price(self, asset: str) -> Decimal:
         """Return the price of one BNB in a margin asset, zero when it is not known here."""

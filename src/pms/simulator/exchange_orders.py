@@ -110,4 +110,5 @@ class ExchangeOrders:
         self, account: Account, order: Order, price: Decimal, trade_id: int | None, now_ms: int
     ) -> None:
         number = self._clearing.draw_trade_id(order.symbol) if trade_id is None else trade_id
+        price = self._clearing.payable_price(order.symbol, price)
         self._flow.fill_off_book(account, order, price, number, now_ms)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from decimal import Decimal
 from pathlib import Path
 
 import msgspec
@@ -74,5 +75,5 @@ def reference_funding() -> dict[str, list[tuple[int, str]]]:
     rates: dict[str, list[tuple[int, str]]] = {}
     for line in _read("funding_rates.csv.gz").decode().splitlines()[1:]:
         time_ms, symbol, rate = line.split(",")
-        rates.setdefault(symbol, []).append((int(time_ms), rate))
+        rates.setdefault(symbol, []).append((int(time_ms), f"{Decimal(rate):.8f}"))
     return rates

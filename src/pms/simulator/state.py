@@ -29,9 +29,13 @@ def text(value: Decimal) -> str:
     return f"{value.normalize():f}" if value else "0"
 
 
+def _unsigned_zero(shown: str) -> str:
+    return "0.00000000" if shown == "-0.00000000" else shown
+
+
 def money(value: Decimal) -> str:
     """Return an amount with the exchange's eight decimals."""
-    return f"{value:.8f}" if value else "0.00000000"
+    return _unsigned_zero(f"{value:.8f}")
 
 
 def round_money(value: Decimal) -> Decimal:
@@ -41,7 +45,7 @@ def round_money(value: Decimal) -> Decimal:
 
 def margin_text(value: Decimal) -> str:
     """Return a margin figure with eight decimals, cut off as the venue does (recorded positionRisk rows)."""
-    return f"{value.quantize(MONEY, rounding=ROUND_DOWN):f}" if value else "0"
+    return _unsigned_zero(f"{value.quantize(MONEY, rounding=ROUND_DOWN):f}") if value else "0"
 
 
 def closes(side: str, position_side: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal as D
 
 import pytest
@@ -244,3 +245,22 @@ def test_a_restart_in_the_middle_goes_on_with_the_liquidation() -> None:
     restored = again.accounts[account.account_id]
     assert again.position_of(restored, "BTCUSDT").quantity == ZERO
     assert not restored.liquidating
+
+
+def test_money_off_the_book_has_eight_decimals_like_all_other() -> None:
+    """A price with many decimals, times the quantity, leaves no dust in a wallet and no "-0.00000000"."""
+    engine, (long, short) = engine_of("1000", "100000")
+    placed(engine, long, quantity="0.31")
+    placed(engine, short, side="SELL", quantity="0.5")
+    engine.drain()
+    quote(engine, "BTCUSDT", "56700.0", "56700.1", size="0.001")
+    engine.tick(NOW + 1000)
+    engine.tick(NOW + 2000)
+    texts = json.dumps(events_of(engine, long) + events_of(engine, short))
+    assert "CALCULATED" in texts
+    assert "-0.00000000" not in texts
+    engine.force_adl(short, "BTCUSDT", D("0.1"), NOW + 3000)
+    for account in engine.accounts.values():
+        assert all(amount == round(amount, 8) for amount in account.wallets.values())
+    assert engine.position_of(short, "BTCUSDT").entry == D("60000")
+    check_money(engine)

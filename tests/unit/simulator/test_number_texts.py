@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from decimal import Decimal as D
 from typing import Any
 
 import pytest
 
+from pms.simulator.recordings_index import reference_funding
+from pms.simulator.state import margin_text, money
 from tests.unit.simulator.in_process import Exchange, Listener, exchange
 
 LIMIT = {
@@ -106,3 +109,13 @@ async def test_in_hedge_mode_order_events_tell_of_their_own_side() -> None:
         await venue.order(**LIMIT, positionSide="LONG")
         await venue.order(**LIMIT | {"side": "SELL", "price": "61000"}, positionSide="SHORT")
         assert notionals(listener) == [("NEW", "590", "0"), ("NEW", "0", "610")]
+
+
+def test_an_amount_that_rounds_to_nothing_has_no_sign() -> None:
+    assert (money(D("-0.000000001")), margin_text(D("-0.000000001"))) == ("0.00000000", "0.00000000")
+    assert money(D("-0.00000001")) == "-0.00000001"
+
+
+def test_funding_rates_of_the_reference_have_eight_decimals() -> None:
+    rates = [rate for rows in reference_funding().values() for _, rate in rows]
+    assert {len(rate.lstrip("-").partition(".")[2]) for rate in rates} == {8}

@@ -103,20 +103,37 @@ def account(e: ccxt.pro.binanceusdm) -> list[Row]:
             lambda t: "-4046" in t,
         ),
         (
-            "set_margin_mode isolated, and back",
-            lambda: margin_modes(e),
-            lambda modes: modes == ["isolated", "cross"],
+            "set_margin_mode isolated, add_margin, reduce_margin, and back",
+            lambda: isolated_position(e),
+            lambda a: (
+                a["modes"] == ["isolated", "isolated", "cross"]
+                and a["added"] == 30
+                and a["collateral"] > 0
+                and [m["type"] for m in a["changes"]] == ["add", "reduce"]
+            ),
         ),
     ]
 
 
-async def margin_modes(e: ccxt.Exchange) -> list[str]:
-    """Return what the exchange shows after going to isolated margin, and after going back."""
-    shown = []
-    for mode in ("isolated", "cross"):
-        await e.set_margin_mode(mode, SYMBOL)
-        shown.append((await e.fetch_margin_mode(SYMBOL))["marginMode"])
-    return shown
+async def isolated_position(e: ccxt.Exchange) -> dict[str, Any]:
+    """Return what ccxt shows of a small position on isolated margin; flat and on cross margin afterwards."""
+    await e.set_margin_mode("isolated", SYMBOL)
+    modes = [(await e.fetch_margin_mode(SYMBOL))["marginMode"]]
+    await e.create_order(SYMBOL, "market", "buy", 0.02)
+    (before,) = await e.fetch_positions_risk([SYMBOL])
+    modes.append(before["marginMode"])
+    changes = [await e.add_margin(SYMBOL, 50), await e.reduce_margin(SYMBOL, 20)]
+    (after,) = await e.fetch_positions_risk([SYMBOL])
+    await e.create_order(SYMBOL, "market", "sell", 0.02, None, {"reduceOnly": True})
+    await e.set_margin_mode("cross", SYMBOL)
+    modes.append((await e.fetch_margin_mode(SYMBOL))["marginMode"])
+    own = [float(p["info"]["isolatedWallet"]) for p in (before, after)]
+    return {
+        "modes": modes,
+        "changes": changes,
+        "added": round(own[1] - own[0], 6),
+        "collateral": before["collateral"],
+    }
 
 
 async def refusal(call: Awaitable[Any]) -> str:

@@ -81,7 +81,7 @@ def configuration() -> dict[str, Any]:
         "stake_amount": 500,
         "dry_run": False,
         "trading_mode": "futures",
-        "margin_mode": "cross",
+        "margin_mode": "isolated",
         "cancel_open_orders_on_exit": True,
         "entry_pricing": {"price_side": "other", "use_order_book": True, "order_book_top": 1},
         "exit_pricing": {"price_side": "other", "use_order_book": True, "order_book_top": 1},

@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
+from pms.simulator.changes import Changes
+from pms.simulator.config import Fees
 from pms.simulator.core import Engine
 from pms.simulator.isolated import IsolatedFill, settle_fill
 from pms.simulator.state import LONG, SHORT, ZERO, Account
+from pms.simulator.store import Store, rows_of
 from tests.unit.simulator.market_support import NOW, placed, quote
 from tests.unit.simulator.money_support import AT, HOUR, check_money, engine_of, events_of, set_mark, told
 from tests.unit.simulator.test_account_requests import ask
@@ -339,3 +342,29 @@ def test_margin_of_an_isolated_order_is_held_on_the_cross_wallet_until_it_fills(
     assert order.status == "FILLED"
     assert _wallets(engine, account) == (D("3988.2"), D("1038.2"), D(2950))  # maker fee 0.02 %
     assert engine.margin_of(account).available == D("1038.2")
+
+
+def test_isolated_wallets_and_their_history_outlive_a_restart() -> None:
+    engine, account = _isolated()
+    placed(engine, account, quantity="1")
+    engine.settings.change_position_margin(account, engine.position_of(account, "BTCUSDT"), D(100), NOW)
+    placed(engine, account, side="SELL", quantity="0.5")
+    store = Store(None)
+    store.write(rows_of(Changes(accounts=engine.accounts)))
+    store.write(rows_of(engine.drain()))
+    again = Engine(engine.rules, Fees())
+    again.restore(store.load())
+    store.close()
+    quote(again, "BTCUSDT", "60000.0", "60000.1")
+    assert again.positions == engine.positions
+    assert list(again.clearing.margin_moves) == list(engine.clearing.margin_moves)
+    known = again.account_by_key["key"]
+    assert again.margin_of(known) == engine.margin_of(account)
+    placed(again, known, side="SELL", quantity="0.5")
+    assert [(m.move_id, m.added) for m in again.clearing.margin_moves] == [
+        (1, True),
+        (2, True),
+        (3, False),
+        (4, False),
+    ]
+    assert again.clearing.isolated_of(known) == []

@@ -230,7 +230,7 @@ def check_restart(engine: Engine) -> None:
 
 
 @settings(max_examples=40)
-@given(st.lists(STEP, max_size=40))
+@given(st.lists(STEP, min_size=12, max_size=40))
 def test_money_positions_and_margin_stay_consistent(steps: list[tuple[object, ...]]) -> None:
     world = World()
     for step in steps:

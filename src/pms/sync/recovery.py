@@ -97,9 +97,10 @@ class GapFiller:
         start."""
         self._net.forget()
         first = not self.ready.is_set()
+        read: set[Symbol] = set()
         while True:
             try:
-                await self._fill_once(gap, first)
+                await self._fill_once(gap, first, read)
                 break
             except (ExchangeError, LedgerError) as error:
                 if isinstance(error, FenceLostError):
@@ -110,18 +111,25 @@ class GapFiller:
         self._closed += 1
         self.ready.set()
 
-    async def _fill_once(self, gap: StreamGap, first: bool) -> None:
+    # `read` holds the symbols whose executions are booked up to this gap's end: what came later waits in the
+    # stream. To ask for all of them again at each attempt could weigh more than a minute allows, for ever.
+    async def _fill_once(self, gap: StreamGap, first: bool, read: set[Symbol]) -> None:
         if first:
             await self._adopt()
             await self._doubt_orders_of_earlier_life()
         # Settling orders books single fills; the symbols' own gaps start where they started before that.
         known = dict.fromkeys((*self._ledger.fill_symbols(), *await self._held_on_the_exchange()))
-        since = {symbol: await self._watermark(symbol, gap) for symbol in known}
+        since = {symbol: await self._watermark(symbol, gap) for symbol in known if symbol not in read}
         await self._report_unreadable(since)
         # First whose executions these are, then the executions in their order, then the orders' ends: booked
         # in another order, an account's profit would be split differently between realised and open.
         answers = await self._ask_orders(self._orders_to_ask(first))
-        await self._each(since.items(), self._fill_symbol)
+
+        async def fill_symbol(each: tuple[Symbol, _Watermark]) -> None:
+            await self._fill_symbol(each)
+            read.add(each[0])
+
+        await self._each(since.items(), fill_symbol)
         await self._each(answers, self._conclude)
         await read_net(self._account, self._net)
 

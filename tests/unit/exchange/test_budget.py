@@ -65,6 +65,18 @@ def test_ordinary_traffic_stops_before_the_reserve_and_risk_does_not() -> None:
     assert isinstance(one.take(weight(1), Lane.RISK, NOW), Pause), "the whole window is the bound of both"
 
 
+def test_filling_a_gap_leaves_room_for_cancels() -> None:
+    one = budget(weight_max=100, reserve=20)
+    trades = endpoint_of("GET", "/fapi/v1/userTrades")
+    for _ in range(18):
+        taken(one, cost_of(trades, {}), trades.lane)
+    assert isinstance(one.take(cost_of(trades, {}), trades.lane, NOW), Pause)
+    assert isinstance(one.take(weight(1), Lane.ORDINARY, NOW), Pause)
+    cancel = endpoint_of("DELETE", "/fapi/v1/order")
+    for _ in range(10):
+        taken(one, cost_of(cancel, {}), cancel.lane)
+
+
 def test_an_order_needs_room_in_both_order_windows() -> None:
     one = budget(orders_10s=10, orders_1m=100)
     for _ in range(8):

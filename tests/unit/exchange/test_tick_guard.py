@@ -41,6 +41,12 @@ def test_a_tick_is_late_by_the_venues_clock(age_ms: int, taken: bool) -> None:
     assert guard.book(book(2, 0), NOW_MS), "without an event time nothing is late"
 
 
+def test_a_mark_out_of_the_future_does_not_keep_later_ones_away() -> None:
+    guard = TickGuard(10_000)
+    assert guard.mark(mark(NOW_MS + 3_600_000), NOW_MS)
+    assert [guard.mark(mark(NOW_MS + n), NOW_MS) for n in (5, 5, 6)] == [True, False, True]
+
+
 def test_after_an_interruption_the_venue_may_count_anew() -> None:
     guard = TickGuard(10_000)
     assert guard.book(book(500), NOW_MS)

@@ -8,15 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from pms.exchange.errors import ExchangeUnavailable
 from pms.exchange.port import Absent, ExchangePosition, OrderReport
 from pms.execution.exchange_net import ExchangeNet
 from pms.execution.resolver import DoubtResolver
 from pms.ledger.ledger import LedgerService
 from pms.model.account import SubAccount
+from pms.model.fill import ExchangeFill
 from pms.model.ids import ClientOrderId, ExchangeOrderId
 from pms.model.money import Price
 from pms.model.order import ExchangeOrderStatus, JournalOrder, OrderSide, OrderState
 from pms.model.symbol import Symbol
+from pms.sync import recovery
 from pms.sync.errors import SyncError
 from pms.sync.recovery import GapFiller
 from pms.sync.user_events import FillBooker
@@ -88,6 +91,28 @@ async def test_many_resting_orders_cost_one_question(bench: Bench) -> None:
     assert bench.exchange.asked.count("query") == 1, "only what is not open any more"
     assert state(bench.ledger, gone) is None
     assert len(bench.ledger.open_orders()) == 59
+
+
+async def test_an_attempt_goes_on_where_the_one_before_ended(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Executions of some hundred symbols weigh more than a minute allows: starting over would never end.
+    await funded(bench)
+    asked: list[Symbol] = []
+
+    async def limited(symbol: Symbol, trade_id: int, since_ms: int) -> list[ExchangeFill]:
+        asked.append(symbol)
+        if len(asked) % 3 == 0:
+            raise ExchangeUnavailable("the limits of this minute are used up")
+        return []
+
+    names = [Symbol(f"C{number}/USDT:USDT") for number in range(10)]
+    bench.exchange.net = dict.fromkeys(names, Decimal(1))
+    monkeypatch.setattr(recovery, "CONCURRENT_QUERIES", 1)
+    monkeypatch.setattr(ScriptedExchange, "fills_since", lambda _, *about: limited(*about))
+    await bench.filler.fill(GAP)
+    assert set(asked) == set(names)
+    assert len(asked) == 14, "each once, and again only those whose question failed"
 
 
 async def test_what_an_open_order_has_executed_in_the_gap_is_booked(bench: Bench) -> None:

@@ -138,7 +138,7 @@ class Budget:
         """Count a request that is about to be sent, or say until when it must wait; nothing is counted then.
 
         A ban stops both lanes, a stop of orders everything that counts as an order, and the reserve of a
-        window everything that is not in the RISK lane.
+        window everything that is not in the RISK lane; the RECOVERY lane may use half of it.
         """
         if self.ban.all_until_ms > now_ms:
             return Pause("the exchange has stopped us", self.ban.all_until_ms - now_ms)
@@ -149,7 +149,7 @@ class Budget:
             window.roll(now_ms)
             free = window.limit - window.used()
             if lane is not Lane.RISK:
-                free -= self._reserve(pool)
+                free -= self._reserve(pool) // (2 if lane is Lane.RECOVERY else 1)
             if amount > free:
                 kept = "" if lane is Lane.RISK else "; the rest is kept for reducing risk"
                 reason = f"{pool.value}: {window.used()} of {window.limit} used{kept}"

@@ -17,9 +17,11 @@ class Pool(Enum):
 
 class Lane(Enum):
     """RISK may use the whole window: orders that reduce, cancels, and what tells positions and orders in
-    doubt. ORDINARY stops before the reserve (design, decision 22)."""
+    doubt. ORDINARY stops before the reserve (design, decision 22), RECOVERY within it: filling a gap of
+    hundreds of symbols must leave room for cancels."""
 
     RISK = "risk"
+    RECOVERY = "recovery"
     ORDINARY = "ordinary"
 
 
@@ -79,7 +81,7 @@ def _by_symbol(with_symbol: int, without: int) -> Callable[[Mapping[str, str]], 
 
 _KLINES = _by_limit(500, (99, 1), (499, 2), (1000, 5), (1_000_000, 10))
 _DEPTH = _by_limit(500, (50, 2), (100, 5), (500, 10), (1_000_000, 20))
-_RISK = Lane.RISK
+_RISK, _RECOVERY = Lane.RISK, Lane.RECOVERY
 
 ENDPOINTS: Mapping[tuple[str, str], Endpoint] = {
     # --- orders (2.2). Placements travel in the lane of the order.
@@ -89,7 +91,7 @@ ENDPOINTS: Mapping[tuple[str, str], Endpoint] = {
     ("DELETE", "/fapi/v1/order"): Endpoint("order cancel", weight(1), _RISK),
     ("GET", "/fapi/v1/order"): Endpoint("order query", weight(1), _RISK),
     ("GET", "/fapi/v1/openOrder"): Endpoint("order query", weight(1), _RISK),
-    ("GET", "/fapi/v1/openOrders"): Endpoint("open orders", _by_symbol(1, 40), _RISK),
+    ("GET", "/fapi/v1/openOrders"): Endpoint("open orders", _by_symbol(1, 40), _RECOVERY),
     ("GET", "/fapi/v1/allOrders"): Endpoint("order history", weight(5)),
     ("GET", "/fapi/v1/orderAmendment"): Endpoint("order history", weight(1)),
     ("POST", "/fapi/v1/batchOrders"): Endpoint("order place", _BATCH),
@@ -115,7 +117,7 @@ ENDPOINTS: Mapping[tuple[str, str], Endpoint] = {
     ("GET", "/fapi/v1/accountConfig"): Endpoint("account settings", weight(5)),
     ("GET", "/fapi/v1/positionSide/dual"): Endpoint("account settings", weight(30)),
     ("GET", "/fapi/v1/multiAssetsMargin"): Endpoint("account settings", weight(30)),
-    ("GET", "/fapi/v1/userTrades"): Endpoint("own trades", weight(5), _RISK),
+    ("GET", "/fapi/v1/userTrades"): Endpoint("own trades", weight(5), _RECOVERY),
     ("GET", "/fapi/v1/income"): Endpoint("income", weight(30)),
     ("GET", "/fapi/v1/commissionRate"): Endpoint("account settings", weight(20)),
     ("GET", "/fapi/v1/leverageBracket"): Endpoint("account settings", weight(1)),

@@ -41,6 +41,10 @@ class TickGuard:
 
     def mark(self, event: MarkPriceEvent, venue_now_ms: int) -> bool:
         """Tell whether a mark price is newer than all before and not late."""
+        before = self._marks.get(event.symbol, 0)
+        if before - venue_now_ms > self._late_ms_max:
+            # A time that has not come yet: one wrong clock must not keep all later prices away.
+            del self._marks[event.symbol]
         return self._newer(self._marks, event.symbol, event.event_time, event.event_time, venue_now_ms)
 
     def trade(self, event: AggTradeEvent, venue_now_ms: int) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 
+from pms.exchange.messages import ExchangeInfo
 from pms.simulator.errors import INVALID_SYMBOL, Reject, mandatory
-from pms.simulator.state import ZERO, money
+from pms.simulator.state import ZERO, Market, money
 from pms.simulator.venue import Answer, Call, Endpoint, Venue
 
 BUFFERS = {"USDT": "0.00010000", "USDC": "0.00010000", "BTC": "0.05000000", "ETH": "0.05000000"}
@@ -122,19 +124,25 @@ def index_info(venue: Venue, call: Call) -> Answer:
 
 def asset_index(venue: Venue, call: Call) -> Answer:
     """GET assetIndex: what an asset counts in multi-assets mode, from the marks of this exchange."""
+    rows = asset_rows(venue.info, venue.engine.markets, call.now_ms)
+    wanted = call.params.get("symbol")
+    if wanted is None:
+        return rows
+    return next((row for row in rows if row["symbol"] == wanted), INVALID_SYMBOL)
+
+
+def asset_rows(info: ExchangeInfo, markets: Mapping[str, Market], now_ms: int) -> list[dict[str, object]]:
+    """Return the index of every asset that can be margin and has a price here."""
     rows = []
-    for asset in venue.info.assets:
-        market = venue.engine.markets.get(f"{asset.asset}USDT")
+    for asset in info.assets:
+        market = markets.get(f"{asset.asset}USDT")
         if asset.asset not in BUFFERS and (market is None or not market.live):
             continue
         stable = asset.asset in ("USDT", "USDC")
         index = Decimal(1) if stable else market.mark if market is not None else ZERO
         if index:
-            rows.append(_asset_row(asset.asset, index, call.now_ms))
-    wanted = call.params.get("symbol")
-    if wanted is None:
-        return rows
-    return next((row for row in rows if row["symbol"] == wanted), INVALID_SYMBOL)
+            rows.append(_asset_row(asset.asset, index, now_ms))
+    return rows
 
 
 def _asset_row(asset: str, index: Decimal, now_ms: int) -> dict[str, object]:

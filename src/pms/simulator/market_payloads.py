@@ -111,6 +111,25 @@ def depth(
     }
 
 
+ASSET_INDEX = {
+    "i": "index",
+    "b": "bidBuffer",
+    "a": "askBuffer",
+    "B": "bidRate",
+    "A": "askRate",
+    "q": "autoExchangeBidBuffer",
+    "g": "autoExchangeAskBuffer",
+    "Q": "autoExchangeBidRate",
+    "G": "autoExchangeAskRate",
+}
+
+
+def asset_index(row: Payload, now_ms: int) -> Payload:
+    """Return assetIndexUpdate of a row of GET assetIndex."""
+    event = {"e": "assetIndexUpdate", "E": now_ms, "s": row["symbol"]}
+    return event | {short: row[name] for short, name in ASSET_INDEX.items()}
+
+
 def mark_price(view: MarkView, now_ms: int) -> Payload:
     """Return markPriceUpdate."""
     return {

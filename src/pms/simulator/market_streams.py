@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 
 from pms.simulator import market_payloads as payloads
@@ -17,6 +17,7 @@ from pms.simulator.trade_tape import PublicTrade, SymbolTape
 DAY_MS = 86_400_000
 CANDLE_MS = 250
 LIQUIDATIONS_MAX = 1000
+ASSET_ARRAY = "!assetIndex@arr"
 
 
 def quote_of(market: Market) -> tuple[str, str, str, str]:
@@ -43,6 +44,13 @@ class MarketStreams:
         self._liquidations: dict[str, Liquidation] = {}
         self._shown_day: dict[str, int] = {}
         self._candles_ms = 0
+        self._asset_streams: tuple[str, ...] = ()
+        self._asset_rows: Callable[[int], list[payloads.Payload]] = lambda now_ms: []
+
+    def index_assets(self, assets: Iterable[str], rows: Callable[[int], list[payloads.Payload]]) -> None:
+        """Name the assets of multi-assets mode and say who prices them at a time (Unix ms)."""
+        self._asset_streams = (ASSET_ARRAY, *(f"{asset.lower()}usd@assetIndex" for asset in assets))
+        self._asset_rows = rows
 
     # -- events of one symbol
 
@@ -112,6 +120,16 @@ class MarketStreams:
             self._all_quotes(now_ms)
         self._force_orders(now_ms)
         self._day_figures(second, now_ms)
+        self._asset_indices(now_ms)
+
+    def _asset_indices(self, now_ms: int) -> None:
+        if not any(self._hub.wants("market", name) for name in self._asset_streams):
+            return
+        events = [payloads.asset_index(row, now_ms) for row in self._asset_rows(now_ms)]
+        for event in events:
+            self._hub.publish("market", f"{event['s'].lower()}@assetIndex", payloads.encode(event), True)
+        if events:
+            self._hub.publish("market", ASSET_ARRAY, payloads.encode(events), conflate=True)
 
     def _mark_array(self, marks: list[MarkView], second: int, now_ms: int) -> None:
         names = ["!markPrice@arr@1s"] + (["!markPrice@arr"] if second % 3 == 0 else [])

@@ -26,6 +26,7 @@ from pms.simulator.errors import SimulatorError
 from pms.simulator.fault_kinds import ALIASES
 from pms.simulator.feed import SLICE_SECONDS, Feed
 from pms.simulator.http_admin import legacy_fault
+from pms.simulator.http_indices import asset_rows
 from pms.simulator.http_server import BODY_BYTES_MAX, http_log
 from pms.simulator.hub import Hub
 from pms.simulator.latency import EventLine, Latency
@@ -155,6 +156,8 @@ class Simulator:
         intervals = recordings_index.reference_funding_info()
         feed = Feed(engine, hub, sources, funding, origin_ms, config.speed, intervals)
         money_hooks.join(engine, feed, config.limits)
+        assets = [asset.asset for asset in every.assets]
+        feed.streams.index_assets(assets, lambda now_ms: asset_rows(every, engine.markets, now_ms))
         return Venue(
             config=config,
             clock=self.clock,

@@ -20,6 +20,8 @@ from pms.simulator.hub import Hub, class_of
 from pms.simulator.market_payloads import Liquidation
 from pms.simulator.matching import shown
 from pms.simulator.replay import Source, load
+from tests.unit.simulator.in_process import Listener as Socketless
+from tests.unit.simulator.in_process import exchange
 from tests.unit.simulator.market_support import NOW, RULES
 
 Message = dict[str, Any]
@@ -260,3 +262,18 @@ def test_candles_open_with_the_calendar(interval: str, moment: int, opened: int,
     assert opening(interval, moment) == opened
     assert closing(interval, opened) == closed
     assert len(INTERVAL_MS) == 15
+
+
+async def test_asset_indices_come_every_second_alone_and_together() -> None:
+    async with exchange() as venue:
+        alone, together = Socketless(), Socketless()
+        hub = venue.simulator.venue.hub
+        hub.subscribe(alone, "market", "usdtusd@assetIndex")
+        hub.subscribe(together, "market", "!assetIndex@arr")
+        await venue.wait(3000)
+        rows = (await venue.raw("GET", "/fapi/v1/assetIndex", "")).body
+    assert [event["s"] for event in alone.events] == ["USDTUSD"] * 3
+    assert list(alone.events[0]) == ["e", "E", "s", "i", "b", "a", "B", "A", "q", "g", "Q", "G"]
+    latest: Any = together.events[-1]
+    assert [event["s"] for event in latest] == [row["symbol"] for row in rows]
+    assert {event["s"]: event["B"] for event in latest} == {row["symbol"]: row["bidRate"] for row in rows}

@@ -40,11 +40,12 @@ _EXCHANGE_CANNOT = frozenset(
         RefusalCode.EXCHANGE_MIN_NOTIONAL,
         RefusalCode.EXCHANGE_QTY_TOO_SMALL,
         RefusalCode.EXCHANGE_MARGIN_INSUFFICIENT,
+        RefusalCode.EXCHANGE_REDUCES_ONLY,
         RefusalCode.INVALID_QUANTITY,
     }
 )
-"""Refusals that say the real account cannot close this much now: dust, minimum notional, margin (decision
-13)."""
+"""Refusals that say the real account cannot close this much now: dust, minimum notional, margin, and a lock
+on everything that does not reduce the real net, which a close here need not do (decision 13)."""
 
 
 class Closer:

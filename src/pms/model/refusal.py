@@ -28,6 +28,7 @@ class RefusalCode(Enum):
     EXCHANGE_PRECISION = (400, "The exchange refused the precision (-1111).")
     EXCHANGE_INVALID_ORDER = (400, "The exchange refused the order type (-1116).")
     EXCHANGE_QTY_TOO_SMALL = (400, "The exchange refused the quantity as too small (-4003).")
+    EXCHANGE_REDUCES_ONLY = (400, "The exchange takes only reducing orders of the real account now.")
     EXCHANGE_REJECTED = (400, "The exchange refused the order.")
     # Codes of this system.
     UNKNOWN_SYMBOL = (400, "The exchange does not list the symbol.")

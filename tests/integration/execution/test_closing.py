@@ -53,6 +53,22 @@ async def test_dust_that_the_exchange_refuses_goes_to_the_house(lab: Laboratory)
     )
 
 
+async def test_a_close_that_the_exchange_locks_out_goes_to_the_house(lab: Laboratory) -> None:
+    await lab.market("Alice", LONG, "0.5")
+    await lab.market("Bob", SHORT, "0.1")
+    position = lab.position("Bob")
+    assert position is not None
+    # Bob's close buys while the exchange is long: the trading rules on behaviour allow only reducing there.
+    lab.exchange.arm(
+        kind="refuse", code=-4400, msg="only reduceOnly order is allowed", path="orders", count=1
+    )
+    closed = await lab.parts.trader.close(position.id, ACTOR)
+    assert isinstance(closed, Executed), closed
+    assert lab.position("Bob") is None
+    (house,) = lab.parts.ledger.house_positions()
+    assert house.signed_quantity == Decimal("-0.1")
+
+
 async def test_only_the_unbacked_part_of_a_close_is_virtual(lab: Laboratory) -> None:
     await lab.market("Alice", LONG, "0.5")
     await lab.settled()

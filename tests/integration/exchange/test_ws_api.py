@@ -249,6 +249,18 @@ async def test_an_ed25519_key_logs_on_and_signs_no_more() -> None:
         assert (spent.requests, spent.weight) == (2, 7)
 
 
+async def test_a_session_that_the_venue_forgot_is_signed_again() -> None:
+    async with bench(ED25519) as desk:
+        await until(lambda: desk.statistics.logged_on)
+        desk.api.script["order.place"] = error(401, -2015, "Invalid API-key, IP, or permissions for action.")
+        assert isinstance(await desk.exchange.trading.place(market_order()), RefusedByExchange)
+        desk.api.script.clear()
+        desk.api.sessions.clear()
+        assert isinstance(await desk.exchange.trading.place(market_order()), Confirmed)
+        assert desk.sent("order.place")[-1]["signature"]
+        assert not desk.api.faults
+
+
 async def test_without_a_session_each_request_is_signed() -> None:
     async with bench(ED25519, refuse_logon=True) as desk:
         assert isinstance(await desk.exchange.trading.place(market_order()), Confirmed)

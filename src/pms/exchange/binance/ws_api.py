@@ -43,6 +43,9 @@ METHODS: Mapping[tuple[str, str], str] = {
 LOGON = weight(2)
 HANDSHAKE = weight(5)
 
+_NOT_SIGNED = frozenset({-1022, -1102, -2014, -2015})
+"""Answers to a request without key and signature on a session that the venue does not know any more."""
+
 _INTEGERS = frozenset({"timestamp", "recvWindow", "orderId", "modifyId", "goodTillDate"})
 _POOLS = {
     ("REQUEST_WEIGHT", "MINUTE", 1): Pool.WEIGHT_1M,
@@ -196,6 +199,9 @@ class SocketTradingClient:
         if isinstance(answer, Answer):
             # A result here has the shape of the answer to the same request by REST.
             self._rest.census.answer(method, path, answer.body)
+            if link.logged_on and answer.code in _NOT_SIGNED:
+                link.logged_on = False
+                log.error("the trading session is not logged on any more; each request is signed")
         return answer
 
     async def _ask(

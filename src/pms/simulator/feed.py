@@ -190,7 +190,7 @@ class Feed:
         if not market.mark:
             market.mark = market.mid
         if not market.last:
-            market.last = market.mid
+            market.last = self._engine.rules[market.symbol].traded_price(market)
         self._engine.quote(market, now_ms)
 
     def _forget_taken(self, market: Market, bid: Decimal, ask: Decimal) -> None:
@@ -344,8 +344,8 @@ class Feed:
         self._mid_sums.pop(symbol, None)
         self._quote(symbol, (text(bid), text(bid_quantity), text(ask), text(ask_quantity)), now_ms)
         self._mid_sums.pop(symbol, None)
-        market.last = market.mid
-        self._add_candle(symbol, now_ms, point(float(market.mid), 0.0))
+        market.last = self._engine.rules[symbol].traded_price(market)
+        self._add_candle(symbol, now_ms, point(float(market.last), 0.0))
         if symbol not in self.pinned_marks:
             market.mark = market.mid
         self.streams.mark(self.mark_event(market, now_ms), now_ms, always=True)

@@ -102,7 +102,8 @@ def _last_price(venue: Venue, market: Market) -> str:
     tape = venue.feed.tapes.get(market.symbol)
     if tape is not None and tape.trades and not market.scripted:
         return tape.trades[-1].price
-    return _price(venue, market.symbol, market.mid) if market.live else "0"
+    price = venue.engine.rules[market.symbol].traded_price(market)
+    return _price(venue, market.symbol, price) if market.live else "0"
 
 
 def price_ticker(venue: Venue, call: Call) -> Answer:

@@ -170,10 +170,11 @@ class MarketStreams:
         tape = self._tapes.get(symbol)
         trades = tape.trades if tape is not None else ()
         last = trades[-1] if trades and not market.scripted else None
-        places = self._rules[symbol].info.price_precision
+        rules = self._rules[symbol]
+        between = f"{rules.traded_price(market):.{rules.info.price_precision}f}"
         return DayView(
             symbol=symbol,
-            last=last.price if last else f"{market.mid:.{places}f}",
+            last=last.price if last else between,
             last_quantity=last.quantity if last else "0",
             candle=candle,
             open_time=opened,

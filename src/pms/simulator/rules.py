@@ -44,6 +44,11 @@ class SymbolRules:
         caps = [b.notional_cap for b in self.brackets if b.initial_leverage >= leverage]
         return max(caps) if caps else ZERO
 
+    def traded_price(self, market: Market) -> Decimal:
+        """Return where a trade may have been between the best quotes: the middle, cut to a valid price."""
+        tick = self.price.step
+        return market.mid // tick * tick if tick else market.mid
+
     @property
     def leverage_max(self) -> int:
         """Highest leverage of the first bracket."""

@@ -276,8 +276,10 @@ class Connection:
     def _reply(self, raw: str) -> None:
         command = stream_commands.parse(raw)
         if isinstance(command, Wrong):
-            self._answer({"error": command.error, "id": command.id})
-            if command.ends:
+            if not command.ends:
+                self._answer({"error": command.error, "id": command.id})
+            else:  # no request was understood, so there is no id (spec 4.1)
+                self._answer({"error": command.error})
                 self._end(1008, b"Invalid JSON")
             return
         result: object = None

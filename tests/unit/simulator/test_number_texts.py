@@ -119,3 +119,16 @@ def test_an_amount_that_rounds_to_nothing_has_no_sign() -> None:
 def test_funding_rates_of_the_reference_have_eight_decimals() -> None:
     rates = [rate for rows in reference_funding().values() for _, rate in rows]
     assert {len(rate.lstrip("-").partition(".")[2]) for rate in rates} == {8}
+
+
+@pytest.mark.parametrize(
+    ("path", "field"), [("v2/ticker/price", "price"), ("v1/ticker/24hr", "lastPrice"), ("v1/klines", "")]
+)
+async def test_a_last_price_without_a_trade_is_one_that_an_order_may_have(path: str, field: str) -> None:
+    """Clients place limit orders at the last price: half a tick above the bid would be refused."""
+    async with exchange() as venue:
+        query = "symbol=BTCUSDT" if field else "symbol=BTCUSDT&interval=1m&limit=1"
+        body = (await venue.raw("GET", f"/fapi/{path}", query)).body
+        price = body[field] if field else body[0][4]
+        assert price == "60000.00"
+        assert (await venue.order(**LIMIT | {"price": price})).status == 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from decimal import Decimal as D
@@ -240,3 +241,11 @@ async def test_faults_cut_and_silence_sockets_of_a_class(door: Door) -> None:
     door.simulator.arm(kind="crossed_quotes", symbol="BTCUSDT", for_ms=60_000)
     crossed = await receive(public)
     assert D(crossed["b"]) > D(crossed["a"])
+
+
+async def test_what_is_no_json_is_answered_without_an_id_and_ends_the_connection(door: Door) -> None:
+    socket = await door.open("/public/ws")
+    await socket.send_str("{")
+    error = {"code": 3, "msg": "Invalid JSON: expected value at line 1 column 1"}
+    assert await receive(socket) == {"error": error}
+    assert (await asyncio.wait_for(socket.receive(), 5)).type is aiohttp.WSMsgType.CLOSE

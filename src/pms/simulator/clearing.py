@@ -141,8 +141,12 @@ class Clearing:
         self.next_trade_id[symbol] = max(self.peek_trade_id(symbol), trade_id + 1)
 
     def margin_asset(self, symbol: str) -> str:
-        """Return the asset in which a symbol's profit, margin and (without BNB) fees are paid."""
-        return self._rules[symbol].info.margin_asset or USDT
+        """Return the asset in which a symbol's profit, margin and (without BNB) fees are paid.
+
+        Of a symbol that this run does not list, in which nothing can be held, it is USDT.
+        """
+        rules = self._rules.get(symbol)
+        return (rules.info.margin_asset if rules else USDT) or USDT
 
     def mark(self, symbol: str) -> Decimal:
         """Return the mark price, before the first one the middle of the quote, else zero."""

@@ -39,7 +39,7 @@ class MarginDesk:
 
     def asset_of(self, symbol: str) -> str:
         """Return the margin asset of a symbol."""
-        return self._rules[symbol].info.margin_asset or USDT
+        return self._clearing.margin_asset(symbol)
 
     def used(self, account: Account) -> set[tuple[str, str]]:
         """Return the (symbol, side) pairs with a position or an open order."""

@@ -47,12 +47,12 @@ def market_data(e: ccxt.pro.binanceusdm) -> list[Row]:
         (
             "fetch_open_interest_history",
             lambda: e.fetch_open_interest_history(SYMBOL, "5m"),
-            lambda a: a == [],
+            lambda a: a and a[-1]["openInterestAmount"] >= 0,
         ),
         (
             "fetch_long_short_ratio_history",
             lambda: e.fetch_long_short_ratio_history(SYMBOL, "5m"),
-            lambda a: a == [],
+            lambda a: a and a[-1]["longShortRatio"] > 0,
         ),
         ("fetch_adl_rank", lambda: e.fetch_adl_rank(SYMBOL), lambda a: a is not None),
     ]

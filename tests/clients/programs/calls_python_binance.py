@@ -59,7 +59,7 @@ def market_data(c: AsyncClient) -> list[Row]:
         (
             "futures_open_interest_hist",
             lambda: c.futures_open_interest_hist(symbol=SYMBOL, period="5m"),
-            lambda a: a == [],
+            lambda a: Decimal(a[-1]["sumOpenInterest"]) >= 0,
         ),
         ("futures_symbol_adl_risk", lambda: c.futures_symbol_adl_risk(symbol=SYMBOL), lambda a: a),
         (

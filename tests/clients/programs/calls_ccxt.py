@@ -137,12 +137,12 @@ async def isolated_position(e: ccxt.Exchange) -> dict[str, Any]:
 
 
 async def refusal(call: Awaitable[Any]) -> str:
-    """Return the text of the refusal, or nothing when the call was accepted."""
+    """Return the text of the refusal, or what was accepted instead."""
     try:
-        await call
+        accepted = await call
     except ccxt.BaseError as error:
         return str(error)
-    return ""
+    return f"accepted: {accepted}"
 
 
 async def order_kinds(e: ccxt.pro.binanceusdm, steps: Steps) -> None:

@@ -69,15 +69,18 @@ async def made(client: Client) -> tuple[list[str], dict[str, str]]:
     program = place / "bin" / "python"
     if not (place / ".ready").exists():
         _remove_older(client)
-        uv = str(ROOT / ".venv" / "bin" / "uv")
-        await _run(uv, "venv", "--quiet", "--no-project", "--python", python, str(place))
+        await _run(python, "-m", "venv", "--clear", "--without-pip", str(place))
+        # pip, as in scripts/setup.sh: it knows the machine's certificates and index without variables.
         await _run(
-            uv,
+            sys.executable,
+            "-m",
             "pip",
-            "install",
-            "--quiet",
             "--python",
             str(program),
+            "install",
+            "--quiet",
+            "--no-input",
+            "--disable-pip-version-check",
             "--require-hashes",
             *(() if client.large else ("--only-binary=:all:",)),  # freqtrade needs one source package
             "-r",
@@ -123,7 +126,7 @@ def _remove_older(client: Client) -> None:
 
 
 async def _run(*command: str) -> None:
-    kept = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH", "UV_PYTHON")}
+    kept = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH")}
     process = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, env=kept
     )

@@ -101,14 +101,28 @@ def same(left: object, right: object) -> bool:
 
 
 async def move_market(symbol: str, factor: str = "1") -> None:
-    """Move the simulated market to its price times `factor`; with "1" give it back to its recording."""
+    """Move the simulated market to its price times `factor`; with "1" give it back to its recording.
+
+    The moved price stands until the recording's next quote, which is waited for. Raises AssertionError when
+    none comes.
+    """
+    if factor == "1":
+        pinned = (await _book(symbol))["bidPrice"]
+        await asyncio.to_thread(_ask, "/sim/release", {"symbol": symbol})
+        deadline = time.monotonic() + 5
+        while (await _book(symbol))["bidPrice"] == pinned:
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{symbol} did not go on with its recording within 5 s")
+            await asyncio.sleep(0.01)
+        return
     price = await asyncio.to_thread(_ask, f"/fapi/v2/ticker/price?symbol={symbol}")
     bid = (Decimal(price["price"]) * Decimal(factor)).quantize(Decimal("0.1"))
-    if factor == "1":
-        await asyncio.to_thread(_ask, "/sim/release", {"symbol": symbol})
-    else:
-        quote = {"symbol": symbol, "bid": str(bid), "ask": str(bid + Decimal("0.1"))}
-        await asyncio.to_thread(_ask, "/sim/quote", quote)
+    quote = {"symbol": symbol, "bid": str(bid), "ask": str(bid + Decimal("0.1"))}
+    await asyncio.to_thread(_ask, "/sim/quote", quote)
+
+
+async def _book(symbol: str) -> dict[str, str]:
+    return await asyncio.to_thread(_ask, f"/fapi/v1/ticker/bookTicker?symbol={symbol}")
 
 
 def _ask(path: str, body: dict[str, str] | None = None) -> dict[str, str]:

@@ -20,7 +20,8 @@ def _line(result: Result) -> str:
     depth = "recorded depth" if result.deep else "no depth"
     return (
         f"{result.path.name} ({depth}, {result.seconds:.0f} s):"
-        f" aggressive {figures.share:.2%} of {figures.orders} at the best opposite quote;"
+        f" aggressive {figures.share:.2%} of {figures.orders} at the best opposite quote"
+        f" ({result.in_sequence.share:.2%} in sequence);"
         f" passive {inside} of {len(orders)} within the bounds"
     )
 

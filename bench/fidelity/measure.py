@@ -30,17 +30,16 @@ WALLET = Decimal(10**10)
 
 @dataclass(slots=True)
 class Aggressive:
-    """What became of orders sent beside the tape's own takers, in all at most the displayed quantity.
+    """What became of orders sent beside the tape's own takers, each of at most the displayed quantity.
 
     `ticks` counts orders by the worst distance of their fills from the best opposite quote, in ticks; `short`
-    the orders that did not fill whole; `beyond` those not sent, because earlier ones had taken what the same
-    quote displays, or because it displays less than the smallest order; `tape_ticks` the same distance of the
-    tape's own trades.
+    the orders that did not fill whole; `small` those not sent, because the quote displays less than the
+    smallest order; `tape_ticks` the same distance of the tape's own trades.
     """
 
     orders: int = 0
     short: int = 0
-    beyond: int = 0
+    small: int = 0
     ticks: Counter[int] = field(default_factory=Counter)
     tape_ticks: Counter[int] = field(default_factory=Counter)
 
@@ -63,13 +62,15 @@ class PassiveOrder:
 
 @dataclass(slots=True)
 class Result:
-    """The figures of one recording."""
+    """The figures of one recording. Each order of `aggressive` finds what the exchange displayed; those of
+    `in_sequence` find what the ones before them have left of it."""
 
     path: Path
     symbols: tuple[str, ...]
     deep: bool
     seconds: float
     aggressive: Aggressive = field(default_factory=Aggressive)
+    in_sequence: Aggressive = field(default_factory=Aggressive)
     passive: list[PassiveOrder] = field(default_factory=list)
 
 
@@ -115,7 +116,8 @@ def measure(path: Path, seconds: float = 1e9, queue_model: str = "power") -> Res
     rules = {symbol: every[symbol] for symbol in source.symbols}
     last = max((tape.events[-1].ms for tape in tapes.values() if tape.events), default=0)
     result = Result(path, source.symbols, bool(source.deep), last / 1000)
-    _aggressive(Replay(source, rules, queue_model), tapes, result.aggressive)
+    _aggressive(Replay(source, rules, queue_model), tapes, result.aggressive, alone=True)
+    _aggressive(Replay(source, rules, queue_model), tapes, result.in_sequence, alone=False)
     _passive(Replay(source, rules, queue_model), tapes, result.passive, last)
     return result
 
@@ -140,9 +142,14 @@ def _bursts(tapes: dict[str, recorded.SymbolTape]) -> Iterator[tuple[int, str, s
         yield ms, symbol, side, trades
 
 
-def _aggressive(replay: Replay, tapes: dict[str, recorded.SymbolTape], result: Aggressive) -> None:
+def _aggressive(
+    replay: Replay, tapes: dict[str, recorded.SymbolTape], result: Aggressive, *, alone: bool
+) -> None:
+    """Send an order beside each taker.
+
+    `alone` gives back first what earlier orders took: none of ours was on the tape.
+    """
     shown = {symbol: recorded.Displayed(tape) for symbol, tape in tapes.items()}
-    sent: dict[tuple[str, str], tuple[recorded.Quote, Decimal]] = {}
     for ms, symbol, side, trades in _bursts(tapes):
         replay.advance(ms)
         shown[symbol].advance(ms)
@@ -152,17 +159,15 @@ def _aggressive(replay: Replay, tapes: dict[str, recorded.SymbolTape], result: A
         best, size = (quote.ask, quote.ask_quantity) if side == "BUY" else (quote.bid, quote.bid_quantity)
         sign = 1 if side == "BUY" else -1
         result.tape_ticks[int((trades[0].price - best) * sign / rules.price.step)] += 1
-        known, already = sent.get((symbol, side), (quote, Decimal(0)))
-        already = already if known is quote else Decimal(0)
-        size -= already
         wanted = sum((trade.quantity for trade in trades), Decimal(0))
         quantity = _lots(min(wanted, size, rules.market_lot.high), rules)
         if quantity * best < rules.min_notional * Decimal("1.01"):
             quantity = _lots(min(size, rules.market_lot.high), rules)
         if quantity <= 0 or quantity * best < rules.min_notional * Decimal("1.01"):
-            result.beyond += 1
+            result.small += 1
             continue
-        sent[symbol, side] = quote, already + quantity
+        if alone:
+            replay.engine.markets[symbol].taken.clear()
         _take(replay, (symbol, side, quantity, best, sign), result)
 
 

@@ -18,8 +18,8 @@ The simulator replays recordings of the exchange and fills our orders against th
 fills against the recorded tape itself. Two claims are measured, and a test asserts them on a slice of each
 recording that ships (`tests/unit/simulator/test_fidelity.py`):
 
-1. **Aggressive orders** of at most the displayed quantity fill at exactly the best opposite quote: at least
-   99 %.
+1. **Aggressive orders** of at most the displayed quantity, each alone, fill at exactly the best opposite
+   quote: at least 99 %.
 2. **Passive orders** fill no earlier than an order at the front of the queue could, and no later than one
    at the back must. Both bounds are computed from the tape alone (`bench/fidelity/tape.py` uses nothing of
    the simulator).
@@ -33,14 +33,17 @@ AGGRESSIVE = """
 ## Aggressive orders
 
 Beside each taker of the recording (trades of one side within one ms count as one) a MARKET order of the
-same side is sent, of the taker's size or, where that is below the smallest order, of the displayed size;
-never more than the quote still displays after earlier orders. What goes beyond is not sent here: it walks
-the book. The last column says how often the recording's own taker began exactly at the best quote seen just
-before it; quotes and trades come over different paths, so that even the exchange's own trades do not always
-match the quote received before them.
+same side is sent, of the taker's size, at most of the displayed one (of all that is displayed where the
+taker's is below the smallest order). *Alone*: before each, what our earlier orders took is given back, as
+none of them was on the tape either. *In sequence*: nothing is given back, so that an order finds what the
+ones before it left of the same quote, and walks the book for the rest; that is how clients of the simulator
+trade. *Too small* were not sent: the quote displays less than the smallest order. The last column says how
+often the recording's own taker began exactly at the best quote seen just before it; quotes and trades come
+over different paths, so that even the exchange's own trades do not always match the quote received before
+them.
 
-| recording | symbols | orders | filled at the best opposite quote | worst | not sent | the tape itself |
-|---|---|---|---|---|---|---|
+| recording | symbols | orders | alone, at the best | worst | in sequence | too small | the tape itself |
+|---|---|---|---|---|---|---|---|
 """
 
 PASSIVE = """
@@ -85,7 +88,8 @@ def _aggressive_row(result: Result) -> str:
     tape = figures.tape_ticks[0] / taken if taken else 0.0
     return (
         f"| {result.path.name} ({result.seconds:.0f} s) | {', '.join(result.symbols)} | {figures.orders:,} "
-        f"| {figures.share:.2%} | {worst} ticks | {figures.beyond:,} | {tape:.1%} |\n"
+        f"| {figures.share:.2%} | {worst} ticks | {result.in_sequence.share:.2%} "
+        f"| {figures.small:,} | {tape:.1%} |\n"
     )
 
 

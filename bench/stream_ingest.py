@@ -19,6 +19,7 @@ from pms.exchange.binance.stream_connection import StreamConnection
 from pms.exchange.binance.streams import MarketStreams
 from pms.exchange.binance.symbols import SymbolDirectory, SymbolMap
 from pms.exchange.census import Census
+from pms.exchange.errors import ExchangeUnavailable
 from pms.exchange.messages import Depth, ExchangeInfo
 from pms.model.price import BookTicker, MarkPrice
 from pms.model.symbol import Symbol
@@ -51,7 +52,7 @@ async def _no_listing() -> ExchangeInfo:
 
 
 async def _no_snapshot(symbol: Symbol) -> Depth:
-    raise NotImplementedError(symbol)
+    raise ExchangeUnavailable(f"no snapshot of {symbol}: the benchmark has no exchange to ask")
 
 
 def _streams(url: str, handler: Handler, census: Census) -> MarketStreams:

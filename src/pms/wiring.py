@@ -121,7 +121,7 @@ def wire(core: Core, settings: Settings) -> Wired:
         core.clock,
     )
     publisher = _publisher(core, liquidator)
-    guard = AccountGuard(exchange.account, core.switches, lambda: used_symbols(core))
+    guard = AccountGuard(exchange.account, core.switches, lambda: used_symbols(core), core.clock)
     events = UserEventProcessor(
         ledger, booker, resolver, core.net, gap_filler, publisher.on_position_report, guard.recheck
     )

@@ -1,14 +1,12 @@
 """Carries out admitted orders and waits for their end, for market, limit, close and liquidation."""
 
-import asyncio
-
 from pms.exchange.port import Confirmed, NotSent, OutcomeUnknown, PlaceOutcome, RefusedByExchange
 from pms.execution.admission import Admitted
 from pms.execution.api import Executed
 from pms.execution.sender import OrderSender
 from pms.execution.tracker import OrderProgress, OrderTracker
 from pms.ledger.api import Ledger
-from pms.model.clock import Clock
+from pms.model.clock import Clock, set_within
 from pms.model.ids import ClientOrderId
 from pms.model.order import JournalOrder, OrderState
 from pms.model.refusal import RefusalCode, Refused
@@ -46,7 +44,7 @@ class OrderRunner:
             refused = _refusal(await self._sender.send(admitted.intent, admitted.order))
             if refused is not None:
                 return refused
-            if not await self._ended(progress):
+            if not await self.finish(client_id, progress):
                 return _unknown(client_id)
             return self._executed(progress)
         finally:
@@ -61,7 +59,7 @@ class OrderRunner:
             refused = _refusal(outcome)
             if refused is not None:
                 return refused
-            if isinstance(outcome, OutcomeUnknown) and not await self._ended(progress):
+            if isinstance(outcome, OutcomeUnknown) and not await self.finish(client_id, progress):
                 return _unknown(client_id)
             row = self._ledger.order(client_id) or progress.order
             if row is None or row.state in _IN_DOUBT:
@@ -72,22 +70,7 @@ class OrderRunner:
 
     async def finish(self, client_id: ClientOrderId, progress: OrderProgress) -> bool:
         """Wait for the end of an order that is followed already; False when the deadline passes first."""
-        return await self._ended(progress)
-
-    # By the injected clock, as every deadline of a decision is (decision 24).
-    async def _ended(self, progress: OrderProgress) -> bool:
-        if progress.finished.is_set():
-            return True
-        waits = [
-            asyncio.create_task(progress.finished.wait(), name="order end"),
-            asyncio.create_task(self._clock.sleep(self._deadline_seconds), name="order deadline"),
-        ]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-        return progress.finished.is_set()
+        return await set_within(progress.finished, self._clock, self._deadline_seconds)
 
     def _executed(self, progress: OrderProgress) -> Executed | Refused:
         order = progress.order

@@ -14,6 +14,7 @@ import structlog
 from pms.exchange.errors import AccountGuardError, ExchangeError
 from pms.exchange.port import AccountMode, AccountView, SymbolSettings
 from pms.execution.admission import TradingSwitches
+from pms.model.clock import Clock, set_within
 from pms.model.symbol import Symbol
 
 log = structlog.get_logger(__name__)
@@ -70,11 +71,13 @@ class AccountGuard:
         account: AccountView,
         switches: TradingSwitches,
         used: Callable[[], Iterable[Symbol]],
+        clock: Clock,
         interval_seconds: float = GUARD_SECONDS,
     ) -> None:
         self._account = account
         self._switches = switches
         self._used = used
+        self._clock = clock
         self._interval_seconds = interval_seconds
         self._changed = asyncio.Event()
         self._verdict = Verdict("", frozenset())
@@ -107,14 +110,8 @@ class AccountGuard:
     async def run(self) -> None:
         """Read every minute and after each change until cancelled."""
         while True:
-            told = False
-            try:
-                async with asyncio.timeout(self._interval_seconds):
-                    await self._changed.wait()
-                self._changed.clear()
-                told = True
-            except TimeoutError:
-                pass
+            told = await set_within(self._changed, self._clock, self._interval_seconds)
+            self._changed.clear()
             try:
                 await self.read()
             except ExchangeError as error:
@@ -122,7 +119,7 @@ class AccountGuard:
                 log.warning("account_guard_unknown", error=str(error))
                 if told:
                     self._changed.set()  # a change that we know of is read as soon as it can be
-            await asyncio.sleep(min(RECHECK_SECONDS_MIN, self._interval_seconds))
+            await self._clock.sleep(min(RECHECK_SECONDS_MIN, self._interval_seconds))
 
     def statistics(self) -> GuardStatistics:
         return GuardStatistics(self._verdict, self._readings, self._failures)

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 from decimal import Decimal
+from functools import partial
 
 import msgspec
 import pytest
@@ -132,7 +133,18 @@ class StoppedClock:
     """A clock that the test sets."""
 
     def __init__(self) -> None:
-        self.seconds = 100.0
+        self._seconds = 100.0
+        self._moved = asyncio.Event()
+
+    @property
+    def seconds(self) -> float:
+        return self._seconds
+
+    @seconds.setter
+    def seconds(self, value: float) -> None:
+        self._seconds = value
+        self._moved.set()
+        self._moved = asyncio.Event()
 
     def now_ms(self) -> int:
         return round(self.seconds * 1000)
@@ -141,7 +153,9 @@ class StoppedClock:
         return self.seconds
 
     async def sleep(self, seconds: float) -> None:
-        self.seconds += seconds
+        due = self.seconds + seconds
+        while self.seconds < due:
+            await self._moved.wait()
 
 
 async def test_directory_refreshes_for_unlisted_symbols_but_not_in_a_storm() -> None:
@@ -244,8 +258,18 @@ async def test_refusals_load_the_filters_again_but_not_in_a_storm() -> None:
     keeper.cancel()
 
 
+def _refreshed(listed: Listed, times: int) -> bool:
+    return listed.directory.refreshes == times
+
+
 async def test_the_list_is_loaded_again_in_time() -> None:
     listed = Listed(contract("BTCUSDT", "BTC"))
-    keeper = asyncio.create_task(listed.directory.keep(0.01))
-    await until(lambda: listed.directory.refreshes >= 2, "two refreshes")
+    day_seconds = 86_400.0
+    keeper = asyncio.create_task(listed.directory.keep(day_seconds))
+    for day in (1, 2):
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert listed.directory.refreshes == day - 1
+        listed.clock.seconds += day_seconds
+        await until(partial(_refreshed, listed, day), "the day's refresh")
     keeper.cancel()

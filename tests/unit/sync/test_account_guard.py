@@ -9,6 +9,7 @@ from pms.exchange.errors import AccountGuardError, ExchangeUnavailable
 from pms.exchange.port import AccountMode, SymbolSettings
 from pms.execution.admission import TradingSwitches
 from pms.model.symbol import Symbol
+from pms.runtime import SystemClock
 from pms.sync import account_guard
 from pms.sync.account_guard import AccountGuard, judge
 from tests.support.waiting import until
@@ -44,7 +45,7 @@ def guard_of(
     exchange: ScriptedExchange, interval_seconds: float = 60.0
 ) -> tuple[AccountGuard, TradingSwitches]:
     switches = TradingSwitches()
-    return AccountGuard(exchange, switches, lambda: [BTC, ETH], interval_seconds), switches
+    return AccountGuard(exchange, switches, lambda: [BTC, ETH], SystemClock(), interval_seconds), switches
 
 
 async def test_a_start_in_a_wrong_mode_is_refused() -> None:

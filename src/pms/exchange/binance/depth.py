@@ -15,7 +15,7 @@ from pms.exchange.binance.depth_book import DepthBook
 from pms.exchange.binance.sockets import Backoff
 from pms.exchange.errors import ExchangeError
 from pms.exchange.messages import Depth, DepthEvent
-from pms.model.clock import Clock
+from pms.model.clock import Clock, set_within
 from pms.model.price import OrderBook
 from pms.model.symbol import Symbol
 
@@ -121,11 +121,7 @@ class DepthBooks:
 
     async def _pause(self, seconds: float | None) -> None:
         self._wake.clear()
-        try:
-            async with asyncio.timeout(seconds):
-                await self._wake.wait()
-        except TimeoutError:
-            pass
+        await set_within(self._wake, self._clock, seconds)
 
     async def _snapshot(self, symbol: Symbol) -> None:
         followed = self._followed[symbol]

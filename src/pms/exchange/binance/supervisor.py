@@ -16,7 +16,7 @@ from pms.exchange.binance.sockets import ConnectPacer
 from pms.exchange.binance.stream_plan import Move, StreamPlan
 from pms.exchange.census import Census
 from pms.exchange.messages import MarketEvent
-from pms.model.clock import Clock
+from pms.model.clock import Clock, set_within
 
 _MOVE_SECONDS = 0.05
 """How often a move is looked at; only while something moves."""
@@ -132,11 +132,7 @@ class SocketPool:
         self._begun.discard(number)
 
     async def _wait(self) -> None:
-        try:
-            async with asyncio.timeout(_MOVE_SECONDS if self._moving else None):
-                await self._changed.wait()
-        except TimeoutError:
-            pass
+        await set_within(self._changed, self._clock, _MOVE_SECONDS if self._moving else None)
 
     def _finish_moves(self) -> None:
         done = [move for move in self._moving if self._sockets[move.target].carries(move.stream)]

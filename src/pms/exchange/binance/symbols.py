@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from pms.exchange.errors import ExchangeError, UnreadablePayload
 from pms.exchange.messages import ExchangeInfo, SymbolFilter, SymbolInfo
-from pms.model.clock import Clock
+from pms.model.clock import Clock, set_within
 from pms.model.symbol import Symbol, SymbolRules
 
 log = logging.getLogger("pms.exchange.binance")
@@ -169,11 +169,7 @@ class SymbolDirectory:
     async def keep(self, seconds: float) -> None:
         """Load the map at least every `seconds`, and soon after a doubt, until cancelled."""
         while True:
-            try:
-                async with asyncio.timeout(seconds):
-                    await self._doubted.wait()
-            except TimeoutError:
-                pass
+            await set_within(self._doubted, self._clock, seconds)
             self._doubted.clear()
             try:
                 await self.refresh()

@@ -11,7 +11,7 @@ from pms.exchange.binance.symbols import SymbolDirectory
 from pms.exchange.errors import ExchangeError
 from pms.exchange.messages import TradingStatus
 from pms.limits import TRADING_STATUS_INTERVAL_MS
-from pms.model.clock import Clock
+from pms.model.clock import Clock, set_within
 
 log = logging.getLogger("pms.exchange.binance")
 
@@ -51,15 +51,7 @@ class TradingStatusPoller:
             await self._pause()
 
     async def _pause(self) -> None:
-        sleep = asyncio.create_task(self._clock.sleep(TRADING_STATUS_INTERVAL_MS / 1000))
-        wake = asyncio.create_task(self._wake.wait())
-        try:
-            await asyncio.wait({sleep, wake}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sleep.cancel()
-            wake.cancel()
-            await asyncio.gather(sleep, wake, return_exceptions=True)
-        if self._wake.is_set():
+        if await set_within(self._wake, self._clock, TRADING_STATUS_INTERVAL_MS / 1000):
             await self._clock.sleep(SOON_SECONDS)
 
     async def poll(self) -> None:

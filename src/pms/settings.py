@@ -3,7 +3,6 @@
 import os
 from collections.abc import Mapping
 from decimal import Decimal
-from enum import StrEnum
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,92 +11,24 @@ from urllib.parse import urlsplit
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from pms.model.errors import PmsError
 from pms.model.ids import IdSource
+from pms.setting_values import ExchangeTrading as ExchangeTrading
+from pms.setting_values import FlipMode as FlipMode
+from pms.setting_values import ForeignClose as ForeignClose
+from pms.setting_values import HousePolicy as HousePolicy
+from pms.setting_values import LogLevel as LogLevel
+from pms.setting_values import MaintenanceModel as MaintenanceModel
+from pms.setting_values import PublishedPrice as PublishedPrice
+from pms.setting_values import Registration as Registration
+from pms.setting_values import RiskKernel as RiskKernel
+from pms.setting_values import Role as Role
+from pms.setting_values import SettingsError as SettingsError
+from pms.setting_values import roles_for_phase as roles_for_phase
 
 SESSION_SECRET_BYTES_MIN = 32
 """HS256 keys shorter than the hash invite guessing (gateway spec 11)."""
 
 SIMULATOR = "simulator"
-
-
-class SettingsError(PmsError):
-    """A setting is unusable; the text names the variable and the rule, never the value of a secret."""
-
-
-class Role(StrEnum):
-    """What one process may do (decision 29)."""
-
-    MARKET_DATA = "market-data"
-    USER_STREAM = "user-stream"
-    ENGINE = "engine"
-    BABYSITTER_ACTIONS = "babysitter-actions"
-    ALGOS = "algos"
-    GATEWAY = "gateway"
-
-
-class FlipMode(StrEnum):
-    """What an order against an opposite position means (decision 17)."""
-
-    NET = "net"
-    INCUMBENT = "incumbent"
-
-
-class MaintenanceModel(StrEnum):
-    """How maintenance margin is computed (decision 20)."""
-
-    INCUMBENT = "incumbent"
-    BRACKETS = "brackets"
-
-
-class PublishedPrice(StrEnum):
-    """What `mark` means in `pms:price:*`; our own risk always uses the exchange's mark (Redis spec 3.1)."""
-
-    INCUMBENT = "incumbent"
-    MARK = "mark"
-    MID = "mid"
-
-
-class ExchangeTrading(StrEnum):
-    """Which way single orders travel to the exchange."""
-
-    REST = "rest"
-    WEBSOCKET = "websocket"
-
-
-class Registration(StrEnum):
-    """Whether strangers may sign up."""
-
-    OFF = "off"
-    PENDING = "pending"
-
-
-class LogLevel(StrEnum):
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
-
-
-_PHASE_ROLES: tuple[frozenset[Role], ...] = (
-    frozenset({Role.MARKET_DATA}),
-    frozenset({Role.USER_STREAM}),
-    frozenset({Role.ENGINE, Role.BABYSITTER_ACTIONS}),
-    frozenset({Role.ALGOS}),
-    frozenset({Role.GATEWAY}),
-)
-
-
-def roles_for_phase(phase: int | None) -> frozenset[Role]:
-    """Return the roles of a migration phase, each phase adding to the one before; None: every role.
-
-    Raises SettingsError for a number outside 1 to 5.
-    """
-    if phase is None:
-        return frozenset(Role)
-    if not 1 <= phase <= len(_PHASE_ROLES):
-        raise SettingsError(f"PMS_PHASE: must be 1 to {len(_PHASE_ROLES)}, was {phase}")
-    return frozenset().union(*_PHASE_ROLES[:phase])
 
 
 def _comma_list(value: object) -> object:
@@ -269,6 +200,38 @@ class Settings(BaseSettings):
         validation_alias="PMS_MAINTENANCE",
         description="`incumbent`: account rate × entry notional. `brackets`: by the exchange's brackets; "
         "not in this version, which refuses it.",
+    )
+    house_policy: HousePolicy = Field(
+        HousePolicy.HOLD,
+        validation_alias="PMS_HOUSE_POLICY",
+        description="What the house does with positions it took over: `hold` keeps them until an operator "
+        "closes or assigns them, `unwind` trades them away.",
+    )
+    liquidation_fee_rate: Decimal = Field(
+        Decimal(0),
+        validation_alias="PMS_LIQUIDATION_FEE_RATE",
+        ge=0,
+        le=Decimal("0.05"),
+        allow_inf_nan=False,
+        description="Share of a liquidated notional that the account pays into the house's insurance.",
+    )
+    foreign_close: ForeignClose = Field(
+        ForeignClose.ALLOCATE,
+        validation_alias="PMS_FOREIGN_CLOSE",
+        description="Who bears trades by hand and of other bots on the real account: the holders of the "
+        "reduced side (`allocate`), or the `house`.",
+    )
+    exchange_close: ForeignClose = Field(
+        ForeignClose.ALLOCATE,
+        validation_alias="PMS_EXCHANGE_CLOSE",
+        description="Who bears liquidation, deleveraging and settlement of the real account: `allocate`, "
+        "or `house`.",
+    )
+    risk_kernel: RiskKernel = Field(
+        RiskKernel.AUTO,
+        validation_alias="PMS_RISK_KERNEL",
+        description="What evaluates ticks: the compiled kernel (`native`), `numpy`, or `auto`. Both give the "
+        "same figures.",
     )
     published_price: PublishedPrice = Field(
         default_factory=lambda data: (

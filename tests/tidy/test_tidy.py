@@ -34,7 +34,8 @@ FLOATS_ALLOWED = ("src/pms/ledger/rendering.py",)
 """One module renders the incumbent's Float columns; everything else in the ledger is exact (decision 5)."""
 
 IMPORTS_ALLOWED = {
-    "settings": ("pms.model",),
+    "settings": ("pms.model", "pms.setting_values"),
+    "setting_values": ("pms.model",),
     "limits": ("pms.model",),
     "logging": ("pms.model", "pms.limits"),
     "data_folder": ("pms.model", "pms.limits"),

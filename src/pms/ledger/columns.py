@@ -103,3 +103,11 @@ def index(table: str, *columns: str, unique: bool = False) -> sa.Index:
     """Return an index, named as the ORM names it."""
     suffix = "key" if unique else "idx"
     return sa.Index(f"{table}_{'_'.join(columns)}_{suffix}", *columns, unique=unique)
+
+
+def ours(name: str, *items: sa.schema.SchemaItem, since: str = "0001") -> None:
+    """Register a table of ours: prefix `pms_`, the exchange account first in its key (decision 30).
+
+    `since` is the migration that makes it; a table never changes after that, a later migration changes it.
+    """
+    sa.Table(f"pms_{name}", metadata, text("exchange_account_id", key=True), *items, info={"since": since})

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
 VERSION_TABLE = "pms_schema_version"
-HEAD = "0001"
-KNOWN = frozenset({"0001"})
+HEAD = "0002"
+KNOWN = frozenset({"0001", "0002"})
 
 _LOCK_KEY = 7_061_905
 

@@ -9,7 +9,8 @@ from functools import cache
 
 import sqlalchemy as sa
 
-from pms.ledger.columns import column, exact, flag, foreign, index, integer, moment, real, text
+from pms.ledger import schema_accounting, schema_control
+from pms.ledger.columns import column, exact, flag, foreign, index, integer, moment, ours, real, text
 from pms.ledger.columns import metadata as metadata
 from pms.ledger.rendering import Kind
 
@@ -198,15 +199,11 @@ WEBAUTHN_CREDENTIALS = sa.Table(
     index("webauthn_credentials", "user_id"),
 )
 
-INCUMBENT_TABLES = tuple(metadata.tables)
+INCUMBENT_TABLES = tuple(name for name in metadata.tables if not name.startswith("pms_"))
 """Names of the incumbent's tables, in an order that satisfies their foreign keys."""
 
 
-def _ours(name: str, *items: sa.schema.SchemaItem) -> None:
-    sa.Table(f"pms_{name}", metadata, text("exchange_account_id", key=True), *items)
-
-
-_ours(
+ours(
     "exchange_accounts",
     text("venue"),
     text("asset"),
@@ -216,7 +213,7 @@ _ours(
     moment("created_at"),
     moment("updated_at"),
 )
-_ours(
+ours(
     "order_journal",
     text("client_order_id", key=True),
     integer("sequence"),
@@ -253,7 +250,7 @@ _ours(
     sa.Index("pms_order_journal_state_idx", "exchange_account_id", "state"),
     sa.Index("pms_order_journal_pending_idx", "pending_order_id"),
 )
-_ours(
+ours(
     "fills",
     text("id", key=True),
     text("kind"),
@@ -280,7 +277,7 @@ _ours(
     ),
     sa.Index("pms_fills_symbol_idx", "exchange_account_id", "symbol", "trade_id"),
 )
-_ours(
+ours(
     "fill_allocations",
     text("fill_id", key=True),
     integer("number", key=True),
@@ -298,14 +295,14 @@ _ours(
     sa.Index("pms_fill_allocations_position_idx", "position_id", "link"),
     sa.Index("pms_fill_allocations_account_idx", "sub_account_id", "link"),
 )
-_ours(
+ours(
     "exchange_positions",
     text("symbol", key=True),
     exact("signed_quantity"),
     exact("signed_cost"),
     integer("last_trade_id"),
 )
-_ours(
+ours(
     "house_lines",
     text("id", key=True),
     text("kind"),
@@ -318,8 +315,8 @@ _ours(
     moment("timestamp"),
     integer("link"),
 )
-_ours("owed", text("sub_account_id", key=True), exact("amount"), moment("updated_at"))
-_ours(
+ours("owed", text("sub_account_id", key=True), exact("amount"), moment("updated_at"))
+ours(
     "owed_lines",
     text("id", key=True),
     text("sub_account_id"),
@@ -330,7 +327,7 @@ _ours(
     integer("link"),
     sa.Index("pms_owed_lines_account_idx", "sub_account_id", "link"),
 )
-_ours(
+ours(
     "position_exact",
     text("position_id", key=True),
     text("sub_account_id"),
@@ -353,14 +350,14 @@ _ours(
         postgresql_where=sa.text("status = 'OPEN'"),
     ),
 )
-_ours(
+ours(
     "account_exact",
     text("sub_account_id", key=True),
     exact("balance"),
     integer("revision"),
     sa.Index("pms_account_exact_account_idx", "sub_account_id"),
 )
-_ours(
+ours(
     "opening_entries",
     text("id", key=True),
     text("kind"),
@@ -373,7 +370,7 @@ _ours(
     moment("timestamp"),
     integer("link"),
 )
-_ours(
+ours(
     "journal_entries",
     text("id", key=True),
     text("kind"),
@@ -382,7 +379,7 @@ _ours(
     integer("link"),
     sa.Index("pms_journal_entries_link_idx", "exchange_account_id", "link"),
 )
-_ours(
+ours(
     "journal_lines",
     text("entry_id", key=True),
     integer("number", key=True),
@@ -394,7 +391,7 @@ _ours(
     integer("link"),
     sa.Index("pms_journal_lines_account_idx", "account", "sub_account_id"),
 )
-_ours(
+ours(
     "commit_links",
     integer("link", key=True),
     integer("fence"),
@@ -403,7 +400,7 @@ _ours(
     text("entries"),
     moment("timestamp"),
 )
-_ours(
+ours(
     "outbox",
     text("sub_account_id", key=True),
     integer("sequence", key=True),
@@ -411,7 +408,7 @@ _ours(
     text("data"),
     moment("timestamp"),
 )
-_ours(
+ours(
     "algo_states",
     text("algo", key=True),
     text("id", key=True),
@@ -425,7 +422,7 @@ _ours(
     moment("updated_at"),
     sa.Index("pms_algo_states_status_idx", "exchange_account_id", "status"),
 )
-_ours(
+ours(
     "leases",
     text("role", key=True),
     text("owner"),
@@ -433,7 +430,7 @@ _ours(
     integer("expires_at_ms"),
     integer("taken_at_ms"),
 )
-_ours(
+ours(
     "actions",
     text("id", key=True),
     text("actor"),
@@ -446,7 +443,7 @@ _ours(
     sa.Index("pms_actions_timestamp_idx", "exchange_account_id", "timestamp"),
     sa.Index("pms_actions_target_idx", "target", "timestamp"),
 )
-_ours(
+ours(
     "idempotency_keys",
     text("scope", key=True),
     text("key", key=True),
@@ -456,7 +453,7 @@ _ours(
     moment("created_at"),
     moment("updated_at"),
 )
-_ours(
+ours(
     "rule_history",
     text("id", key=True),
     text("sub_account_id", nullable=True),
@@ -504,6 +501,8 @@ CHAINED: dict[str, tuple[str, ...]] = {
     "pms_opening_entries": ("*",),
     "pms_journal_entries": ("*",),
     "pms_journal_lines": ("*",),
+    **schema_accounting.CHAINED,
+    **schema_control.CHAINED,
 }
 """Columns under the hash chain; `*` is all. Names that people may edit freely (an account's name) are left
 out."""

@@ -250,7 +250,7 @@ async def test_postgres_types_are_those_of_the_incumbents_model(postgres_url: st
             assert row["datetime_precision"] == 3
         if kind == "EXACT":
             assert (row["numeric_precision"], row["numeric_scale"]) == (38, 18)
-    assert "schema 0001 (current)" in await inspect_database(postgres_url)
+    assert "schema 0002 (current)" in await inspect_database(postgres_url)
     await ledger.close()
 
 

@@ -1,13 +1,10 @@
-"""Version 1: the incumbent's tables where they are missing, and all of ours.
+"""Version 1: the incumbent's tables where they are missing, and the first of ours.
 
 A table that exists is left alone, whatever its columns are: live databases of the incumbent differ from its
 model (ledger spec 1.3), and adoption must keep every row and table of it byte-identical.
 """
 
-import sqlalchemy as sa
-from alembic import op
-
-from pms.ledger.schema import metadata
+from pms.ledger.migrations.tables import create_tables, drop_tables
 
 revision = "0001"
 down_revision = None
@@ -16,15 +13,9 @@ depends_on = None
 
 
 def upgrade() -> None:
-    connection = op.get_bind()
-    present = set(sa.inspect(connection).get_table_names())
-    for table in metadata.sorted_tables:
-        if table.name not in present:
-            table.create(connection)
+    create_tables(revision)
 
 
 def downgrade() -> None:
     """Drop our tables only; the incumbent's stay."""
-    for table in reversed(metadata.sorted_tables):
-        if table.name.startswith("pms_"):
-            table.drop(op.get_bind(), checkfirst=True)
+    drop_tables(revision)

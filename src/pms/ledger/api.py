@@ -29,6 +29,7 @@ from pms.model.ids import (
 )
 from pms.model.money import Money, Price, Quantity
 from pms.model.order import ExchangeOrderStatus, JournalOrder, OrderCode, OrderSide, OrderType, TimeInForce
+from pms.model.restriction import Restriction, RestrictionEntry
 from pms.model.symbol import Symbol
 
 LiquidationPriceOf = Callable[[PositionSide, Decimal, Decimal, Decimal, Decimal, Decimal], Decimal]
@@ -128,6 +129,7 @@ class Committed:
     house: tuple[HousePosition, ...] = ()
     expected_net: Mapping[Symbol, Decimal] | None = None
     events: tuple[DurableEvent, ...] = ()
+    restrictions: tuple[RestrictionEntry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +234,14 @@ class Ledger(Protocol):
         """Return every symbol that ever had a fill or an intent: where gap filling must look."""
         ...
 
+    def restrictions(self) -> Sequence[RestrictionEntry]:
+        """Return every restriction in force, the global ones first."""
+        ...
+
+    def restriction_of(self, sub_account_id: SubAccountId) -> Restriction:
+        """Return the strongest restriction of an account: of the global ones and its own."""
+        ...
+
     # --- orders ---------------------------------------------------------------------------------------------
     async def record_intent(self, intent: NewIntent) -> JournalOrder:
         """Journal an order before it is sent (decision 2)."""
@@ -301,6 +311,20 @@ class Ledger(Protocol):
     async def set_rules(
         self, sub_account_id: SubAccountId | None, rules: RiskRules, actor: Actor
     ) -> None: ...
+    async def set_restriction(
+        self,
+        sub_account_id: SubAccountId | None,
+        source: str,
+        level: Restriction,
+        reason: str,
+        actor: Actor,
+    ) -> RestrictionEntry:
+        """Restrict an account, or everything (None), on behalf of one source; NONE releases that source's.
+
+        `source` is `operator`, `exchange` or `rule:<name>`; the strongest of all sources counts. Durable
+        event `restriction_updated` to every account concerned. Raises AccountNotFoundError, RequestError."""
+        ...
+
     async def mark_liquidated(self, sub_account_id: SubAccountId) -> SubAccount:
         """Set LIQUIDATED. Raises InvariantError while a row or an order of the account is open (decision
         21)."""

@@ -15,6 +15,7 @@ from pms.model.fill import FillKey
 from pms.model.ids import ClientOrderId, PendingOrderId, PositionId, SubAccountId
 from pms.model.money import ZERO
 from pms.model.order import ExchangeOrderStatus, JournalOrder
+from pms.model.restriction import Restriction, RestrictionEntry
 from pms.model.symbol import Symbol
 
 RECENT_FILL_KEYS_MAX = 20_000
@@ -145,6 +146,10 @@ class Book:
         self.event_sequence: Overlay[SubAccountId, int] = Overlay(
             base.event_sequence if base is not None else None
         )
+        # By account, None for everywhere; released ones stay, their rows exist.
+        self.restrictions: Overlay[SubAccountId | None, tuple[RestrictionEntry, ...]] = Overlay(
+            base.restrictions if base is not None else None
+        )
         self.epoch: str = base.epoch if base else ""
         self.event_epoch: str = base.event_epoch if base else ""
         self.registered_at_ms: int = base.registered_at_ms if base else 0
@@ -173,6 +178,7 @@ class Book:
         self.fill_keys.merge()
         self.ended.merge()
         self.event_sequence.merge()
+        self.restrictions.merge()
         base.epoch, base.wallet_adopted = self.epoch, self.wallet_adopted
         base.adopted_at_ms = self.adopted_at_ms
         base.event_epoch, base.registered_at_ms = self.event_epoch, self.registered_at_ms
@@ -200,6 +206,11 @@ class Book:
         """Return the account's rules, else the global row's, else the defaults (ledger spec 4.1)."""
         record = self.rules.get(account_id) or self.rules.get(None)
         return RiskRules() if record is None else record.rules
+
+    def restriction_of(self, account_id: SubAccountId) -> Restriction:
+        """Return the strongest of what is in force everywhere and for the account."""
+        entries = (*(self.restrictions.get(None) or ()), *(self.restrictions.get(account_id) or ()))
+        return max((entry.level for entry in entries), default=Restriction.NONE)
 
     def house_position(self, symbol: Symbol) -> HousePosition:
         return self.house.get(symbol) or HousePosition(symbol, ZERO, ZERO)

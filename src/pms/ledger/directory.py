@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from pms.ledger.errors import DuplicateKeyError
-from pms.ledger.load import Reader
+from pms.ledger.reader import Reader
 from pms.ledger.records import Role, RulesRow, User, UserStatus
 from pms.ledger.rendering import DatabaseValue, Kind, Row, encode
 from pms.ledger.store import Statement, Store

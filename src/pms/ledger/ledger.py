@@ -21,7 +21,7 @@ from pms.ledger.directory import Directory
 from pms.ledger.errors import InvalidAmountError, LeaseHeldError
 from pms.ledger.load import Loaded, load_book
 from pms.ledger.migrate import HEAD, migrate, schema_version
-from pms.ledger.operations import accounts, adoption, house, orders
+from pms.ledger.operations import accounts, adoption, control, house, orders
 from pms.ledger.operations.fills import book_fill
 from pms.ledger.operations.transfers import transfer_to_house
 from pms.ledger.plan import Plan, Settings
@@ -45,6 +45,7 @@ from pms.model.ids import (
 )
 from pms.model.money import Money, Price, Quantity
 from pms.model.order import ExchangeOrderStatus, JournalOrder, OrderState
+from pms.model.restriction import Restriction, RestrictionEntry
 from pms.model.symbol import Symbol
 
 
@@ -231,6 +232,13 @@ class LedgerService:
     def fill_key(self, fill: ExchangeFill) -> FillKey:
         return self._writer.fill_key(fill)
 
+    def restrictions(self) -> Sequence[RestrictionEntry]:
+        entries = [entry for scope in self._book.restrictions.values() for entry in scope if entry.level]
+        return sorted(entries, key=lambda entry: (entry.sub_account_id or "", entry.source))
+
+    def restriction_of(self, sub_account_id: SubAccountId) -> Restriction:
+        return self._book.restriction_of(sub_account_id)
+
     # --- orders ---------------------------------------------------------------------------------------------
     async def record_intent(self, intent: NewIntent) -> JournalOrder:
         order, _ = await self._writer.submit(lambda plan, _: orders.record_intent(plan, intent))
@@ -347,6 +355,19 @@ class LedgerService:
 
     async def set_rules(self, sub_account_id: SubAccountId | None, rules: RiskRules, actor: Actor) -> None:
         await self._writer.submit(lambda plan, _: accounts.set_rules(plan, sub_account_id, rules, actor))
+
+    async def set_restriction(
+        self,
+        sub_account_id: SubAccountId | None,
+        source: str,
+        level: Restriction,
+        reason: str,
+        actor: Actor,
+    ) -> RestrictionEntry:
+        def run(plan: Plan, _: Known) -> RestrictionEntry:
+            return control.set_restriction(plan, sub_account_id, source, level, reason, actor)
+
+        return (await self._writer.submit(run))[0]
 
     async def mark_liquidated(self, sub_account_id: SubAccountId) -> SubAccount:
         return (await self._writer.submit(lambda plan, _: accounts.mark_liquidated(plan, sub_account_id)))[0]

@@ -5,8 +5,9 @@ from decimal import Decimal
 
 from pms.ledger.api import HouseLineKind, HousePosition
 from pms.ledger.book import AccountRecord, Book, ExchangeMirror, OrderRecord, RulesRecord
-from pms.ledger.rendering import Cell, Row, agrees, decode
-from pms.ledger.schema import table_info
+from pms.ledger.load_control import load_control
+from pms.ledger.reader import Reader
+from pms.ledger.rendering import Row, agrees
 from pms.ledger.store import Store
 from pms.model.account import (
     AccountStatus,
@@ -62,39 +63,6 @@ class Loaded:
     positions_to_adopt: list[Position] = field(default_factory=list)
     external_writes: list[ForeignRow] = field(default_factory=list)
     registered: bool = False
-
-
-class Reader:
-    """Typed access to the columns of one row of a known table."""
-
-    __slots__ = ("_kinds", "_row")
-
-    def __init__(self, table: str, row: Row) -> None:
-        self._kinds = table_info(table).kinds
-        self._row = row
-
-    def cell(self, name: str) -> Cell:
-        return decode(self._kinds[name], self._row[name])
-
-    def text(self, name: str) -> str:
-        return str(self._row[name])
-
-    def text_or_none(self, name: str) -> str | None:
-        value = self._row[name]
-        return None if value is None else str(value)
-
-    def exact(self, name: str) -> Decimal:
-        return Decimal(self.cell(name) or 0)
-
-    def exact_or_none(self, name: str) -> Decimal | None:
-        value = self.cell(name)
-        return None if value is None else Decimal(value)
-
-    def number(self, name: str) -> int:
-        return int(self.cell(name) or 0)
-
-    def flag(self, name: str) -> bool:
-        return bool(self._row[name])
 
 
 def read_account(row: Row, balance: Decimal, owed: Decimal) -> SubAccount:
@@ -192,6 +160,7 @@ async def load_book(store: Store, ours: ExchangeAccountId) -> Loaded:
     await _load_rules(store, loaded.book)
     await _load_orders(store, ours, loaded)
     await _load_house(store, ours, loaded)
+    await load_control(store, ours, loaded.book)
     sql = (
         "SELECT e.sub_account_id, (SELECT max(sequence) FROM pms_outbox o WHERE o.sub_account_id"
         " = e.sub_account_id AND o.exchange_account_id = e.exchange_account_id) AS last"

@@ -17,6 +17,7 @@ from pms.model.account import Position, PositionStatus
 from pms.model.event import DurableEvent
 from pms.model.ids import ExchangeAccountId
 from pms.model.order import JournalOrder
+from pms.model.restriction import RestrictionEntry
 from pms.model.symbol import Symbol
 
 _K = TypeVar("_K")
@@ -41,11 +42,20 @@ async def missed_changes(store: Store, ours: ExchangeAccountId, before: Book, af
         house=tuple(_changed(before.house, after.house)),
         expected_net=nets,
         events=await _events(store, ours, before, after),
+        restrictions=_restrictions(before, after),
     )
 
 
 def _changed(before: Overlay[_K, _V], after: Overlay[_K, _V]) -> Iterator[_V]:
     return (value for key, value in after.flat().items() if value is not None and before.get(key) != value)
+
+
+def _restrictions(before: Book, after: Book) -> tuple[RestrictionEntry, ...]:
+    changed: list[RestrictionEntry] = []
+    for scope, entries in after.restrictions.flat().items():
+        known = before.restrictions.get(scope) or ()
+        changed += [entry for entry in entries or () if entry not in known]
+    return tuple(changed)
 
 
 def _moved(before: Book, after: Book, symbol: Symbol) -> bool:

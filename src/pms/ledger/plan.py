@@ -21,6 +21,7 @@ from pms.model.event import DurableEvent, JsonValue
 from pms.model.ids import ClientOrderId, ExchangeAccountId, PositionId, SubAccountId, TradeExecutionId
 from pms.model.money import ZERO, Money, Price, round_cost
 from pms.model.order import JournalOrder
+from pms.model.restriction import RestrictionEntry
 from pms.model.symbol import Symbol
 
 DEFAULT_MAINTENANCE_RATE = Decimal("0.005")
@@ -65,6 +66,7 @@ class Plan:
         self._orders: dict[ClientOrderId, JournalOrder] = {}
         self._symbols: dict[Symbol, None] = {}
         self._house_symbols: dict[Symbol, None] = {}
+        self._restrictions: list[RestrictionEntry] = []
 
     # --- rows -----------------------------------------------------------------------------------------------
     @property
@@ -387,6 +389,10 @@ class Plan:
         """Name an account in the result although none of its rows changed."""
         self.book.accounts.set(account_id, self.book.accounts.get(account_id))
 
+    def note_restriction(self, entry: RestrictionEntry) -> None:
+        """Name a changed restriction in the result."""
+        self._restrictions.append(entry)
+
     def touch_symbol(self, symbol: Symbol) -> None:
         self._symbols[symbol] = None
 
@@ -405,6 +411,7 @@ class Plan:
             house=tuple(self.book.house_position(symbol) for symbol in self._house_symbols),
             expected_net={symbol: self.book.expected_net(symbol) for symbol in self._symbols},
             events=tuple(self.events),
+            restrictions=tuple(self._restrictions),
         )
         self.book.merge()
         return committed

@@ -6,7 +6,8 @@ from decimal import Decimal
 
 from pms.ledger.api import TradeRow
 from pms.ledger.errors import DuplicateKeyError
-from pms.ledger.load import Reader, read_order
+from pms.ledger.load import read_order
+from pms.ledger.reader import Reader
 from pms.ledger.records import (
     BalanceLogRow,
     ClosingTrade,

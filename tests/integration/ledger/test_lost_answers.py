@@ -19,6 +19,7 @@ from pms.ledger.store import FenceGuard
 from pms.ledger.store_postgres import PostgresStore
 from pms.model.account import PositionStatus
 from pms.model.order import OrderSide, OrderState
+from pms.model.restriction import Restriction
 from tests.integration.ledger.conftest import emptied_postgres
 from tests.support.ledger import (
     ACTOR,
@@ -80,6 +81,24 @@ async def test_a_fill_whose_commit_got_no_answer_is_heard_of_with_the_next_opera
     assert missed.expected_net == {BTC: 1}
     assert {event.type for event in missed.events} == {"position_updated", "order_filled"}
     assert (await desk.book(fill)).duplicate
+
+
+async def test_a_restriction_whose_commit_got_no_answer_is_heard_of_with_the_next_operation(
+    desk: Desk, ledger: LedgerService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losing = _Losing(ledger, monkeypatch)
+    account = await desk.account()
+    heard: list[Committed] = []
+    ledger.on_commit(heard.append)
+    losing.lose()
+    with pytest.raises(CommitUnknownError):
+        await ledger.set_restriction(account.id, "operator", Restriction.HALT, "stop", ACTOR)
+    await ledger.set_liquidation_mode(account.id, account.liquidation_mode, ACTOR)
+    assert [(one.sub_account_id, one.level) for one in heard[0].restrictions] == [
+        (account.id, Restriction.HALT)
+    ]
+    assert [event.type for event in heard[0].events] == ["restriction_updated"]
+    assert ledger.restriction_of(account.id) is Restriction.HALT
 
 
 async def test_a_close_whose_commit_got_no_answer_ends_the_position_for_everybody(

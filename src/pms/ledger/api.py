@@ -27,6 +27,7 @@ from pms.model.ids import (
     TradeId,
     UserId,
 )
+from pms.model.liquidation import LiquidationRecord, LiquidationState
 from pms.model.money import Money, Price, Quantity
 from pms.model.order import ExchangeOrderStatus, JournalOrder, OrderCode, OrderSide, OrderType, TimeInForce
 from pms.model.restriction import Restriction, RestrictionEntry
@@ -328,6 +329,32 @@ class Ledger(Protocol):
     async def mark_liquidated(self, sub_account_id: SubAccountId) -> SubAccount:
         """Set LIQUIDATED. Raises InvariantError while a row or an order of the account is open (decision
         21)."""
+        ...
+
+    def running_liquidation(self, sub_account_id: SubAccountId) -> LiquidationRecord | None: ...
+    def running_liquidations(self) -> Sequence[LiquidationRecord]:
+        """Return every liquidation that was decided and has not ended, at most one for an account."""
+        ...
+
+    async def begin_liquidation(
+        self,
+        sub_account_id: SubAccountId,
+        label: str,
+        margin_ratio: Decimal,
+        evidence: Mapping[str, JsonValue],
+        event: str,
+        data: Mapping[str, JsonValue],
+    ) -> LiquidationRecord:
+        """Record a decision to act on an account before anything is done, with the durable event that tells
+        it (`full_liquidation` or `adl_triggered`). A running one of the account is RELEASED by it."""
+        ...
+
+    async def end_liquidation(self, sub_account_id: SubAccountId, state: LiquidationState) -> None:
+        """End the account's running liquidation as DONE or RELEASED; nothing happens when none runs."""
+        ...
+
+    async def finish_liquidation(self, sub_account_id: SubAccountId) -> SubAccount:
+        """`mark_liquidated`, and the running liquidation ends as DONE, in one transaction."""
         ...
 
     async def emit(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal, localcontext
 
 from pms.ledger.audit_chain import check_chain
+from pms.ledger.audit_liquidations import check_liquidations
 from pms.ledger.audit_money import check_balances, check_journal, check_owed, check_wallet
 from pms.ledger.audit_positions import (
     check_allocations,
@@ -107,6 +108,7 @@ def _audit_one(tables: AuditTables, exchange: ExchangeFigures | None) -> list[Ch
     return [
         *check_balances(tables),
         check_owed(tables),
+        check_liquidations(tables),
         *check_journal(tables),
         check_wallet(tables, value, tolerance),
         check_allocations(tables),

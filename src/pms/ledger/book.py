@@ -13,6 +13,7 @@ from pms.ledger.api import HouseLineKind, HousePosition
 from pms.model.account import Position, RiskRules, SubAccount
 from pms.model.fill import FillKey
 from pms.model.ids import ClientOrderId, PendingOrderId, PositionId, SubAccountId
+from pms.model.liquidation import LiquidationRecord
 from pms.model.money import ZERO
 from pms.model.order import ExchangeOrderStatus, JournalOrder
 from pms.model.restriction import Restriction, RestrictionEntry
@@ -150,6 +151,9 @@ class Book:
         self.restrictions: Overlay[SubAccountId | None, tuple[RestrictionEntry, ...]] = Overlay(
             base.restrictions if base is not None else None
         )
+        self.liquidations: Overlay[SubAccountId, LiquidationRecord] = Overlay(
+            base.liquidations if base is not None else None
+        )
         self.epoch: str = base.epoch if base else ""
         self.event_epoch: str = base.event_epoch if base else ""
         self.registered_at_ms: int = base.registered_at_ms if base else 0
@@ -179,6 +183,7 @@ class Book:
         self.ended.merge()
         self.event_sequence.merge()
         self.restrictions.merge()
+        self.liquidations.merge()
         base.epoch, base.wallet_adopted = self.epoch, self.wallet_adopted
         base.adopted_at_ms = self.adopted_at_ms
         base.event_epoch, base.registered_at_ms = self.event_epoch, self.registered_at_ms

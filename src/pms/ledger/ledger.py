@@ -21,7 +21,7 @@ from pms.ledger.directory import Directory
 from pms.ledger.errors import InvalidAmountError, LeaseHeldError
 from pms.ledger.load import Loaded, load_book
 from pms.ledger.migrate import HEAD, migrate, schema_version
-from pms.ledger.operations import accounts, adoption, control, house, orders
+from pms.ledger.operations import accounts, adoption, control, house, liquidations, orders
 from pms.ledger.operations.fills import book_fill
 from pms.ledger.operations.transfers import transfer_to_house
 from pms.ledger.plan import Plan, Settings
@@ -43,6 +43,7 @@ from pms.model.ids import (
     SubAccountId,
     TradeId,
 )
+from pms.model.liquidation import LiquidationRecord, LiquidationState
 from pms.model.money import Money, Price, Quantity
 from pms.model.order import ExchangeOrderStatus, JournalOrder, OrderState
 from pms.model.restriction import Restriction, RestrictionEntry
@@ -371,6 +372,36 @@ class LedgerService:
 
     async def mark_liquidated(self, sub_account_id: SubAccountId) -> SubAccount:
         return (await self._writer.submit(lambda plan, _: accounts.mark_liquidated(plan, sub_account_id)))[0]
+
+    def running_liquidation(self, sub_account_id: SubAccountId) -> LiquidationRecord | None:
+        return self._book.liquidations.get(sub_account_id)
+
+    def running_liquidations(self) -> Sequence[LiquidationRecord]:
+        return list(self._book.liquidations.values())
+
+    async def begin_liquidation(
+        self,
+        sub_account_id: SubAccountId,
+        label: str,
+        margin_ratio: Decimal,
+        evidence: Mapping[str, JsonValue],
+        event: str,
+        data: Mapping[str, JsonValue],
+    ) -> LiquidationRecord:
+        def run(plan: Plan, _: Known) -> LiquidationRecord:
+            return liquidations.begin_liquidation(
+                plan, sub_account_id, label, margin_ratio, evidence, event, data
+            )
+
+        return (await self._writer.submit(run))[0]
+
+    async def end_liquidation(self, sub_account_id: SubAccountId, state: LiquidationState) -> None:
+        await self._writer.submit(lambda plan, _: liquidations.end_liquidation(plan, sub_account_id, state))
+
+    async def finish_liquidation(self, sub_account_id: SubAccountId) -> SubAccount:
+        return (
+            await self._writer.submit(lambda plan, _: liquidations.finish_liquidation(plan, sub_account_id))
+        )[0]
 
     async def last_trade_time_ms(self, symbol: Symbol) -> int:
         return await self.queries.trade_time_ms(symbol, self.last_trade_id(symbol))

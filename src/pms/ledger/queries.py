@@ -7,6 +7,7 @@ from decimal import Decimal
 from pms.ledger.api import TradeRow
 from pms.ledger.errors import DuplicateKeyError
 from pms.ledger.load import read_order
+from pms.ledger.load_liquidations import read_liquidation
 from pms.ledger.reader import Reader
 from pms.ledger.records import (
     BalanceLogRow,
@@ -33,6 +34,7 @@ from pms.model.ids import (
     TradeExecutionId,
     TradeId,
 )
+from pms.model.liquidation import LiquidationRecord
 from pms.model.money import Money, Price, Quantity
 from pms.model.order import JournalOrder, OrderSide, OrderType
 from pms.model.symbol import Symbol
@@ -96,6 +98,17 @@ class Queries:
             " WHERE p.sub_account_id = ? AND p.status = 'PENDING' ORDER BY j.sequence DESC LIMIT ?"
         )
         return [read_order(row).order for row in await self._store.fetch(sql, sub_account_id, limit)]
+
+    async def liquidations(
+        self, sub_account_id: SubAccountId, limit: int = 100
+    ) -> Sequence[LiquidationRecord]:
+        """Return what was decided about an account, newest first, with the evidence of each decision."""
+        sql = (
+            "SELECT * FROM pms_liquidations WHERE exchange_account_id = ? AND sub_account_id = ?"
+            " ORDER BY started_at DESC, id DESC LIMIT ?"
+        )
+        rows = await self._store.fetch(sql, self._ours, sub_account_id, limit)
+        return [read_liquidation(row) for row in rows]
 
     async def trade_time_ms(self, symbol: Symbol, trade_id: TradeId) -> int:
         """Return when the last execution up to a trade id was made, Unix ms; 0 when there is none."""

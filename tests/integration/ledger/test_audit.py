@@ -8,6 +8,8 @@ from pms.ledger.audit import AuditReport, ExchangeFigures, ExchangePosition, aud
 from pms.ledger.databases import open_store
 from pms.ledger.errors import DatabaseUnavailableError
 from pms.ledger.ledger import LedgerService
+from pms.model.event import JsonValue
+from pms.model.liquidation import LiquidationState
 from pms.model.money import Money, Quantity
 from pms.model.order import ExchangeOrderStatus, OrderSide
 from pms.model.symbol import Symbol
@@ -26,6 +28,9 @@ async def busy_desk(ledger: LedgerService) -> None:
     await desk.trade_at(
         poor.id, OrderSide.SELL, "2", "1900", symbol=ETH, reduce_only=True, action="LIQUIDATE"
     )
+    told: dict[str, JsonValue] = {"tier": 2, "symbol": ETH, "fraction": 0.3, "marginRatio": 0.91}
+    await ledger.begin_liquidation(first.id, "ADL_TIER2", Decimal("0.91"), {}, "adl_triggered", told)
+    await ledger.end_liquidation(first.id, LiquidationState.RELEASED)
     await desk.book(desk.foreign(OrderSide.BUY, "104", "0.2"), "0.01")
     await desk.book(desk.foreign(OrderSide.SELL, "104", "0.7"), "0.01")
     await ledger.withdraw(second.id, money("10"), ACTOR)

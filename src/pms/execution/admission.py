@@ -118,18 +118,24 @@ class Admission:
         return self._admit(request.sub_account_id, order, origin)
 
     def close(
-        self, position_id: PositionId, code: OrderCode, action: str, idempotency_key: str | None
+        self,
+        position_id: PositionId,
+        code: OrderCode,
+        action: str,
+        idempotency_key: str | None,
+        quantity_max: Decimal | None = None,
     ) -> Admitted | Refused:
-        """Admit the next market slice that closes a position: quantity from the ledger, capacity from the
-        live orders, at most what the symbol's filters allow in one order."""
+        """Admit the next market slice that closes a position, or at most `quantity_max` of it: quantity from
+        the ledger, capacity from the live orders, at most what the symbol's filters allow in one order."""
         position = self._ledger.position(position_id)
         if position is None:
             return Refused.because(RefusalCode.POSITION_CLOSED)
         symbol_rules = self.symbol_rules(position.symbol)
         if symbol_rules is None:
             return Refused.because(RefusalCode.UNKNOWN_SYMBOL, symbol=position.symbol)
-        _, quantity_max = symbol_rules.quantity_bounds(market=True)
-        quantity = min(position.quantity, quantity_max) if quantity_max else position.quantity
+        quantity: Decimal = position.quantity
+        for bound in (quantity_max, symbol_rules.quantity_bounds(market=True)[1]):
+            quantity = min(quantity, bound) if bound else quantity
         order = OrderRequest(
             position.symbol,
             position.side.opposite,

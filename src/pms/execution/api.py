@@ -1,6 +1,6 @@
 """What execution offers to gateway, algos and command line: requests, results, and the service."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Protocol
@@ -8,7 +8,7 @@ from typing import Protocol
 from pms.ledger.api import Actor, TradeRow
 from pms.model.account import Position, PositionSide, SubAccount
 from pms.model.ids import PendingOrderId, PositionId, SubAccountId
-from pms.model.money import Money
+from pms.model.money import Money, Price
 from pms.model.order import JournalOrder, OrderCode, TimeInForce
 from pms.model.price import BookTicker, MarkPrice
 from pms.model.refusal import Refusal, Refused
@@ -19,6 +19,7 @@ __all__ = [
     "AccountState",
     "AccountSummary",
     "Cancelled",
+    "ClosedByPrice",
     "Executed",
     "Exposure",
     "LimitRequest",
@@ -94,6 +95,17 @@ class Cancelled:
 
 
 @dataclass(frozen=True, slots=True)
+class ClosedByPrice:
+    """What a close with a stated price did in truth (ledger spec 5.9, H24): `executed` with its trades, the
+    average price per unit, and `source`: `exchange` when an order of ours filled, else `virtual_no_exchange`.
+    """
+
+    executed: Executed
+    close_price: Price
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class Validation:
     """Outcome of the gate without sending. `computed` holds the figures of ledger spec 4.2, by their wire
     names."""
@@ -130,6 +142,34 @@ class TradingService(Protocol):
     async def close(
         self, position_id: PositionId, actor: Actor, idempotency_key: str | None = None
     ) -> Executed | Refused: ...
+    async def close_partly(
+        self, position_id: PositionId, fraction: Decimal, actor: Actor, idempotency_key: str | None = None
+    ) -> Executed | Refused:
+        """Close a fraction of a position at market, clamped to the whole and rounded down to lots (H23)."""
+        ...
+
+    async def close_by_price(
+        self,
+        position_id: PositionId,
+        close_price: Decimal | None,
+        reason: str,
+        actor: Actor,
+        idempotency_key: str | None = None,
+    ) -> ClosedByPrice | Refused:
+        """Close a position for a strategy that saw `close_price` (ledger spec 5.9); `reason` is the action.
+
+        What the exchange backs is closed by a real order at its own price. The rest goes to the house at
+        the worst of `close_price`, touch and fresh mark: nobody names the price at which the house pays.
+        """
+        ...
+
+    async def close_many(
+        self, position_ids: Sequence[PositionId], actor: Actor, idempotency_key: str | None = None
+    ) -> Mapping[PositionId, Executed | Refused]:
+        """Close many positions at once: opposite sides of a symbol meet at the fresh mark, only the net is
+        sent (decision 13). Returns the outcome of each position, in the order given."""
+        ...
+
     async def cancel(self, pending_order_id: PendingOrderId, actor: Actor) -> Cancelled | Refused: ...
     async def withdraw(
         self, sub_account_id: SubAccountId, amount: Money, actor: Actor

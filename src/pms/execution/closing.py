@@ -6,7 +6,7 @@ real account, goes to the house at the worse of touch and fresh mark. An unknown
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 import structlog
@@ -14,14 +14,14 @@ import structlog
 from pms.exchange.errors import ExchangeError
 from pms.exchange.port import AccountView
 from pms.execution.admission import Admission, Admitted
-from pms.execution.api import Executed
+from pms.execution.api import ClosedByPrice, Executed
 from pms.execution.exchange_net import ExchangeNet, Identity, read_net
 from pms.execution.live_orders import LiveOrder, LiveOrders
 from pms.execution.orders import OrderRunner
 from pms.execution.prices import Prices
 from pms.execution.queues import AccountQueues
 from pms.ledger.api import HouseLineKind, Ledger
-from pms.model.account import Position, PositionSide
+from pms.model.account import Position
 from pms.model.ids import PositionId
 from pms.model.money import Money, Price
 from pms.model.order import JournalOrder, OrderCode, OrderSide, OrderState, OrderType, Priority
@@ -35,6 +35,14 @@ SLICES_MAX = 20
 """Market orders that one close may take (MARKET_LOT_SIZE bounds each). Overflow: the close is refused for
 now."""
 
+BY_PRICE_ACTION = "BABYSITTER_TP"
+"""Action of a close by price that gives no reason (ledger spec 5.9)."""
+
+ACTION_CHARACTERS_MAX = 64
+
+_NOT_A_REASON = frozenset({"OPEN", "ADD", "LIQUIDATE", "TAKEOVER", "ADMIN_TAKEOVER"})
+"""Actions that say more than why a position was closed; a strategy cannot claim them."""
+
 _EXCHANGE_CANNOT = frozenset(
     {
         RefusalCode.EXCHANGE_MIN_NOTIONAL,
@@ -46,6 +54,21 @@ _EXCHANGE_CANNOT = frozenset(
 )
 """Refusals that say the real account cannot close this much now: dust, minimum notional, margin, and a lock
 on everything that does not reduce the real net, which a close here need not do (decision 13)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """What is to be closed. `quantity` None: all of it. `limit_price`: what goes to the house goes at no
+    better price than this.
+    """
+
+    position_id: PositionId
+    code: OrderCode
+    action: str
+    priority: Priority
+    idempotency_key: str | None = None
+    quantity: Decimal | None = None
+    limit_price: Decimal | None = None
 
 
 class Closer:
@@ -75,31 +98,28 @@ class Closer:
         self._net = exchange_net
         self._cancel_order = cancel_order
 
-    async def close(
-        self,
-        position_id: PositionId,
-        code: OrderCode,
-        action: str,
-        priority: Priority,
-        idempotency_key: str | None = None,
-    ) -> Executed | Refused:
-        """Close a whole position with the given trade action.
+    async def close(self, wanted: Closing) -> Executed | Refused:
+        """Close a position, or a quantity of it, with the given trade action.
 
         Resting closing orders of the account are cancelled first when they hold the capacity (decision 16).
         Raises asyncio.QueueFull when too many turns of the account wait.
         """
-        position = self._ledger.position(position_id)
+        position = self._ledger.position(wanted.position_id)
         if position is None:
             return Refused.because(RefusalCode.POSITION_CLOSED)
-        if self._identity_of(position.symbol).exchange_net is None and priority is Priority.USER_CLOSE:
+        if (
+            self._identity_of(position.symbol).exchange_net is None
+            and wanted.priority is not Priority.LIQUIDATION
+        ):
             return Refused.because(RefusalCode.EXCHANGE_STATE_UNKNOWN)
-        await self._free_capacity(position)
-        done = await self._close_unbacked(position)
+        await self._free_capacity(position, wanted)
+        done = await self._close_unbacked(position, wanted)
         asked = False
         for _ in range(SLICES_MAX):
-            if self._ledger.position(position_id) is None:
+            left = _left(wanted, done)
+            if self._ledger.position(position.id) is None or left == 0:
                 return done or Refused.because(RefusalCode.POSITION_CLOSED)
-            result = await self._slice(position, code, action, priority, idempotency_key)
+            result = await self._slice(position, wanted, left)
             if isinstance(result, Refused):
                 if not asked and _refused_on_the_wire(result) and await self._ask_net():
                     asked = True  # decision 12: the position is queried, and the remainder decided again
@@ -108,20 +128,64 @@ class Closer:
             done = result if done is None else joined(done, result)
         return done or Refused.because(RefusalCode.BOUND_REACHED)
 
-    async def _slice(
-        self, position: Position, code: OrderCode, action: str, priority: Priority, key: str | None
-    ) -> Executed | Refused:
+    async def close_partly(self, wanted: Closing, fraction: Decimal) -> Executed | Refused:
+        """Close a fraction of a position: clamped to the whole, rounded down to lots (H23)."""
+        position = self._ledger.position(wanted.position_id)
+        if position is None:
+            return Refused.because(RefusalCode.POSITION_CLOSED)
+        rules = self._admission.symbol_rules(position.symbol)
+        if not fraction.is_finite() or fraction <= 0:
+            return Refused.because(
+                RefusalCode.INVALID_QUANTITY,
+                "The fraction to close is not a number above 0.",
+                fraction=fraction,
+            )
+        if fraction >= 1 or rules is None:
+            return await self.close(wanted)
+        quantity = rules.round_quantity(position.quantity * fraction, market=True)
+        smallest, _ = rules.quantity_bounds(market=True)
+        if quantity < smallest or quantity == 0:
+            text = f"{fraction} of {position.quantity} is below the smallest lot {smallest}; close all of it."
+            return Refused.because(RefusalCode.INVALID_QUANTITY, text, quantity=quantity, min=smallest)
+        return await self.close(replace(wanted, quantity=quantity))
+
+    async def close_by_price(
+        self, position_id: PositionId, close_price: Decimal | None, reason: str, idempotency_key: str | None
+    ) -> ClosedByPrice | Refused:
+        """Close a position for a strategy that saw `close_price`; see `TradingService.close_by_price`."""
+        if close_price is not None and not (close_price.is_finite() and close_price > 0):
+            return Refused.because(RefusalCode.INVALID_PRICE, price=close_price)
+        action = reason.strip() or BY_PRICE_ACTION
+        if action in _NOT_A_REASON or len(action) > ACTION_CHARACTERS_MAX:
+            action = BY_PRICE_ACTION
+        wanted = Closing(position_id, OrderCode.CLOSE, action, Priority.USER_CLOSE, idempotency_key)
+        done = await self.close(replace(wanted, limit_price=close_price))
+        if isinstance(done, Refused):
+            return done
+        closing = [trade for trade in done.trades if trade.realized_pnl is not None]
+        quantity = closed_quantity(done)
+        if not quantity:
+            return Refused.because(RefusalCode.EXECUTION_UNKNOWN)
+        notional = sum((trade.price * trade.quantity for trade in closing), Decimal(0))
+        real = any(trade.exchange_order_id is not None for trade in closing)
+        # H24: what the trades say, never what the caller hoped for.
+        source = "exchange" if real else "virtual_no_exchange"
+        return ClosedByPrice(done, Price(notional / quantity), source)
+
+    async def _slice(self, position: Position, wanted: Closing, left: Decimal | None) -> Executed | Refused:
         admitted: Admitted | Refused = await self._queues.run(
             position.sub_account_id,
-            priority,
-            lambda: self._admission.close(position.id, code, action, key),
+            wanted.priority,
+            lambda: self._admission.close(
+                position.id, wanted.code, wanted.action, wanted.idempotency_key, left
+            ),
             self._admission.abandon,
         )
         result = admitted if isinstance(admitted, Refused) else await self._runner.execute(admitted)
         if isinstance(result, Refused) and result.refusals[0].code in _EXCHANGE_CANNOT:
             if self._live.closing(position.sub_account_id, position.symbol, position.side):
                 return result  # only a remainder is too small: other orders may still close the rest
-            return await self._transfer(position.id, None, HouseLineKind.DUST, action)
+            return await self._transfer(wanted, left, HouseLineKind.DUST, wanted.action)
         return result
 
     async def _ask_net(self) -> bool:
@@ -132,7 +196,7 @@ class Closer:
             return False
         return True
 
-    async def _close_unbacked(self, position: Position) -> Executed | None:
+    async def _close_unbacked(self, position: Position, wanted: Closing) -> Executed | None:
         """Transfer what a persistent desync leaves without backing; nothing while anything is in flight.
 
         The report that made the difference may be late (a stream that stalls), so the exchange is asked
@@ -144,15 +208,14 @@ class Closer:
         held, net = self._ledger.position(position.id), self._net.net(symbol)
         if held is None or net is None:
             return None
-        virtual_net, expected = self._ledger.virtual_net(symbol), self._ledger.expected_net(symbol)
-        # What the house holds of that side is the first to be without backing: an earlier desync lies there,
-        # and must not be taken from every later close again.
-        house_first = (expected - virtual_net) * position.side.sign > 0
-        split = netting.split_close(held.side, held.quantity, net, virtual_net if house_first else expected)
-        if split.virtual <= 0:
+        virtual_net = self._ledger.virtual_net(symbol)
+        house = self._ledger.expected_net(symbol) - virtual_net
+        unbacked = netting.unbacked(held.side, net, virtual_net, house)
+        quantity = held.quantity if wanted.quantity is None else min(wanted.quantity, held.quantity)
+        if not min(unbacked, quantity) > 0:
             return None
         result = await self._transfer(
-            position.id, split.virtual, HouseLineKind.NETTING_DIFFERENCE, "DESYNC_CLOSE"
+            wanted, min(unbacked, quantity), HouseLineKind.NETTING_DIFFERENCE, "DESYNC_CLOSE"
         )
         return result if isinstance(result, Executed) else None
 
@@ -170,12 +233,13 @@ class Closer:
         )
 
     async def _transfer(
-        self, position_id: PositionId, quantity: Decimal | None, kind: HouseLineKind, action: str
+        self, wanted: Closing, quantity: Decimal | None, kind: HouseLineKind, action: str
     ) -> Executed | Refused:
+        position_id = wanted.position_id
         position = self._ledger.position(position_id)
         if position is None:
             return Refused.because(RefusalCode.POSITION_CLOSED)
-        price = self._worse_price(position.symbol, position.side)
+        price = self._prices.worse_price(position.symbol, position.side, wanted.limit_price)
         if price is None:
             return Refused.because(
                 RefusalCode.STALE_PRICE, "The position can only go to the house at a fresh price; retry."
@@ -193,18 +257,11 @@ class Closer:
             balance=account.balance if account else None,
         )
 
-    def _worse_price(self, symbol: Symbol, side: PositionSide) -> Price | None:
-        """The worse of touch and fresh mark for the one who closes (decision 13)."""
-        mark, book = self._prices.mark_price(symbol), self._prices.book(symbol)
-        if mark is None or not self._prices.fresh(symbol):
-            return None
-        closing_long = side is PositionSide.LONG
-        touch = mark if book is None else book.bid if closing_long else book.ask
-        worse = min(mark, touch) if closing_long else max(mark, touch)
-        return Price(Decimal(repr(worse)))
-
-    async def _free_capacity(self, position: Position) -> None:
+    async def _free_capacity(self, position: Position, wanted: Closing) -> None:
         """Cancel resting reduce-only orders that hold the closing capacity of the position."""
+        taken = self._live.closing(position.sub_account_id, position.symbol, position.side)
+        if wanted.quantity is not None and wanted.quantity <= position.quantity - taken:
+            return
         closing = OrderSide.closing(position.side)
         holding = [
             order
@@ -227,6 +284,18 @@ def joined(first: Executed, second: Executed) -> Executed:
         closed=second.closed or first.closed,
         realized_pnl=Money(sum(realized, Decimal(0))) if realized else None,
     )
+
+
+def closed_quantity(done: Executed) -> Decimal:
+    """Return what the trades of a close closed, in base units."""
+    return sum((trade.quantity for trade in done.trades if trade.realized_pnl is not None), Decimal(0))
+
+
+def _left(wanted: Closing, done: Executed | None) -> Decimal | None:
+    """Return what is left of a stated quantity; None: all of the position."""
+    if wanted.quantity is None or done is None:
+        return wanted.quantity
+    return max(Decimal(0), wanted.quantity - closed_quantity(done))
 
 
 def _nothing_left(refused: Refused) -> bool:

@@ -3,8 +3,11 @@
 import asyncio
 import math
 from dataclasses import dataclass
+from decimal import Decimal
 
+from pms.model.account import PositionSide
 from pms.model.clock import Clock
+from pms.model.money import Price
 from pms.model.price import STALE_AFTER_MS, BookTicker, MarkPrice
 from pms.model.symbol import Symbol
 
@@ -70,6 +73,17 @@ class Prices:
         """Return the mark of any age, None when there has never been one."""
         mark = self._marks.get(symbol)
         return None if mark is None else mark.price
+
+    def worse_price(self, symbol: Symbol, side: PositionSide, limit: Decimal | None = None) -> Price | None:
+        """Return the worst of touch, fresh mark and `limit` for the one who closes a position of that side
+        (decision 13); None without a fresh mark."""
+        mark, book = self.mark_price(symbol), self.book(symbol)
+        if mark is None or not self.fresh(symbol):
+            return None
+        closing_long = side is PositionSide.LONG
+        touch = mark if book is None else book.bid if closing_long else book.ask
+        known = [Decimal(repr(mark)), Decimal(repr(touch)), *(() if limit is None else (limit,))]
+        return Price(min(known) if closing_long else max(known))
 
     def mark_age_ms(self, symbol: Symbol) -> int | None:
         mark = self._marks.get(symbol)

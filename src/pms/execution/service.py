@@ -5,13 +5,15 @@ it.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 
 from pms.exchange.port import AccountView, CancelVerdict, MarketData, Trading
 from pms.execution.admission import Admission, Admitted
 from pms.execution.api import (
     AccountState,
     Cancelled,
+    ClosedByPrice,
     Executed,
     Exposure,
     LimitRequest,
@@ -19,7 +21,7 @@ from pms.execution.api import (
     Resting,
     Validation,
 )
-from pms.execution.closing import Closer
+from pms.execution.closing import Closer, Closing
 from pms.execution.exchange_net import ExchangeNet
 from pms.execution.live_orders import LiveOrders
 from pms.execution.orders import OrderRunner
@@ -115,12 +117,60 @@ class Trader:
         action: str,
         priority: Priority,
         idempotency_key: str | None = None,
+        quantity: Decimal | None = None,
     ) -> Executed | Refused:
-        """Close a whole position with the given trade action; see `Closer.close`."""
+        """Close a position, or `quantity` of it, with the given trade action; see `Closer.close`."""
+        wanted = Closing(position_id, code, action, priority, idempotency_key, quantity)
         try:
-            return await self._closer.close(position_id, code, action, priority, idempotency_key)
+            return await self._closer.close(wanted)
         except asyncio.QueueFull:
             return _too_many()
+
+    async def close_partly(
+        self, position_id: PositionId, fraction: Decimal, actor: Actor, idempotency_key: str | None = None
+    ) -> Executed | Refused:
+        """Close a fraction of a position at market; see `TradingService.close_partly`."""
+        wanted = Closing(position_id, OrderCode.CLOSE, "CLOSE", Priority.USER_CLOSE, idempotency_key)
+        try:
+            return await self._closer.close_partly(wanted, fraction)
+        except asyncio.QueueFull:
+            return _too_many()
+
+    async def close_by_price(
+        self,
+        position_id: PositionId,
+        close_price: Decimal | None,
+        reason: str,
+        actor: Actor,
+        idempotency_key: str | None = None,
+    ) -> ClosedByPrice | Refused:
+        """Close a position for a strategy; see `TradingService.close_by_price`."""
+        try:
+            return await self._closer.close_by_price(position_id, close_price, reason, idempotency_key)
+        except asyncio.QueueFull:
+            return _too_many()
+
+    async def close_many(
+        self, position_ids: Sequence[PositionId], actor: Actor, idempotency_key: str | None = None
+    ) -> Mapping[PositionId, Executed | Refused]:
+        """Close many positions for their owners or an operator; see `TradingService.close_many`."""
+        return await self.close_many_with(
+            position_ids, OrderCode.CLOSE, "CLOSE", Priority.USER_CLOSE, idempotency_key
+        )
+
+    async def close_many_with(
+        self,
+        position_ids: Sequence[PositionId],
+        code: OrderCode,
+        action: str,
+        priority: Priority,
+        idempotency_key: str | None = None,
+    ) -> Mapping[PositionId, Executed | Refused]:
+        """Close many positions with the given trade action, the largest first; the outcome of each."""
+        results = await asyncio.gather(
+            *(self.close_with(one, code, action, priority, idempotency_key) for one in position_ids)
+        )
+        return dict(zip(position_ids, results, strict=True))
 
     async def cancel(self, pending_order_id: PendingOrderId, actor: Actor) -> Cancelled | Refused:
         """Cancel a resting order; its final state is the exchange's word only (gateway spec H-23)."""

@@ -4,13 +4,12 @@ All quantities are base units; signed ones are positive for LONG (BUY). Pure fun
 the caller takes the figures and uses the answer in one synchronous step (decision 12).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
 from pms.model.account import PositionSide
-from pms.model.ids import SubAccountId
-from pms.model.money import ZERO, round_down
+from pms.model.money import ZERO
 from pms.model.order import OrderSide, OrderState, OrderType, TimeInForce
 
 
@@ -76,92 +75,18 @@ def wire_reduce_only(
     return quantity <= abs(book.net) - book.on_side(side)
 
 
-@dataclass(frozen=True, slots=True)
-class CloseSplit:
-    """How a close is carried out: `real` as an order, `virtual` as a transfer to the house
-    (`DESYNC_CLOSE`).
+def unbacked(side: PositionSide, net: Decimal, virtual_net: Decimal, house: Decimal) -> Decimal:
+    """Return how much of the positions of a side the exchange does not back (decision 10).
+
+    d = exchange net - expected net, and only where d lies against the side: a LONG with d < 0, a SHORT with
+    d > 0. What the house holds of that side is the first to be without backing: an earlier difference lies
+    there, and must not be taken from every later close again. The caller asks only with a known exchange net
+    and a difference that has persisted: no answer means no virtual close at all (H3).
     """
-
-    real: Decimal
-    virtual: Decimal
-
-
-def split_close(
-    side: PositionSide, quantity: Decimal, exchange_net: Decimal, expected_net: Decimal
-) -> CloseSplit:
-    """Split a close of `quantity` of a position by what the exchange does not back (decision 10).
-
-    d = exchange net - expected net. Only min(quantity, |d|) is virtual, and only where d lies against the
-    position: a LONG with d < 0, a SHORT with d > 0. The caller asks only with a known exchange net: no
-    answer means no virtual close at all (H3).
-    """
-    difference = exchange_net - expected_net
-    if difference * side.sign >= 0:
-        return CloseSplit(quantity, ZERO)
-    virtual = min(quantity, abs(difference))
-    return CloseSplit(quantity - virtual, virtual)
-
-
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """A virtual position on the symbol of a foreign fill; `quantity` is unsigned."""
-
-    sub_account_id: SubAccountId
-    side: PositionSide
-    quantity: Decimal
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """What one holder gets of a foreign fill: `quantity` of its position is closed."""
-
-    sub_account_id: SubAccountId
-    quantity: Decimal
-
-
-@dataclass(frozen=True, slots=True)
-class Allocation:
-    """Shares whose sum plus `house` (signed) is the fill exactly (decision 3)."""
-
-    shares: tuple[Share, ...]
-    house: Decimal
-
-
-def allocate_foreign(signed_quantity: Decimal, holders: Sequence[Holder], step: Decimal) -> Allocation:
-    """Allocate a foreign fill to the holders of the side that it reduces (decision 11).
-
-    A sole holder takes all that fits; several take pro rata, rounded down to lots of `step`, and what
-    rounding leaves goes lot by lot to the largest remainders (the order of `holders` breaks ties). Nobody
-    gets more than it holds; the rest stays with the house.
-    """
-    reduced = PositionSide.SHORT if signed_quantity > 0 else PositionSide.LONG
-    eligible = [holder for holder in holders if holder.side is reduced and holder.quantity > 0]
-    held = sum((holder.quantity for holder in eligible), ZERO)
-    target = min(abs(signed_quantity), held)
-    if len(eligible) == 1 or target == held:
-        shares = [Share(holder.sub_account_id, min(target, holder.quantity)) for holder in eligible]
-    else:
-        shares = _pro_rata(target, eligible, held, step)
-    given = sum((share.quantity for share in shares), ZERO)
-    sign = 1 if signed_quantity > 0 else -1
-    return Allocation(tuple(share for share in shares if share.quantity > 0), signed_quantity - given * sign)
+    expected = virtual_net if house * side.sign > 0 else virtual_net + house
+    return max(ZERO, (expected - net) * side.sign)
 
 
 def expected_net(signed_virtual: Iterable[Decimal], house: Decimal) -> Decimal:
     """Return Σ signed virtual quantity + the house's signed quantity (decision 9)."""
     return sum(signed_virtual, house)
-
-
-def _pro_rata(target: Decimal, holders: Sequence[Holder], held: Decimal, step: Decimal) -> list[Share]:
-    exact = [target * holder.quantity / held for holder in holders]
-    given = [round_down(part, step) for part in exact]
-    left = target - sum(given, ZERO)
-    order = sorted(range(len(holders)), key=lambda index: given[index] - exact[index])
-    for index in order:
-        if step == 0 or left < step:
-            break
-        extra = min(step, holders[index].quantity - given[index], left)
-        if extra == step:
-            given[index] += extra
-            left -= extra
-    return [Share(holder.sub_account_id, part) for holder, part in zip(holders, given, strict=True)]

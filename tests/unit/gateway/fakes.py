@@ -67,6 +67,7 @@ from pms.model.price import BookTicker, MarkPrice
 from pms.model.refusal import RefusalCode, Refused
 from pms.model.symbol import Symbol, SymbolRules
 from pms.runtime import SystemClock, SystemIds
+from tests.unit.gateway.fake_closing import FakeClosing
 
 BTC = Symbol("BTC/USDT:USDT")
 PRICE = Decimal(50_000)
@@ -290,7 +291,7 @@ class FakeQueries:
         del self.keys[key]
 
 
-class FakeService:
+class FakeService(FakeClosing):
     """Fills every order at once at 50,000; counts calls; refuses what `refusal` says."""
 
     def __init__(self, ledger: FakeLedger, queries: FakeQueries, hub: EventHub) -> None:

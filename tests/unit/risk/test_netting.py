@@ -1,6 +1,4 @@
-"""Netting: wire reduce-only, desync, foreign fills, expected net. Exhaustive over small grids, then
-properties.
-"""
+"""Netting: wire reduce-only, desync, expected net. Exhaustive over small grids, then properties."""
 
 from decimal import Decimal
 from itertools import product
@@ -10,20 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pms.model.account import PositionSide
-from pms.model.ids import SubAccountId
 from pms.model.order import OrderSide, OrderState, OrderType, TimeInForce
 from pms.risk.netting import (
-    CloseSplit,
-    Holder,
     SideOrder,
     SymbolBook,
-    allocate_foreign,
     expected_net,
-    split_close,
+    unbacked,
     wire_reduce_only,
 )
 
-LONG, SHORT = PositionSide.LONG, PositionSide.SHORT
+LONG = PositionSide.LONG
 BUY, SELL = OrderSide.BUY, OrderSide.SELL
 GTC, IOC = TimeInForce.GTC, TimeInForce.IOC
 lots = st.integers(0, 40).map(lambda count: Decimal(count) / 10)
@@ -91,63 +85,19 @@ GRID = [Decimal(value) for value in range(-3, 4)]
 
 
 @pytest.mark.parametrize(
-    ("side", "quantity"), list(product(PositionSide, [Decimal(1), Decimal(2), Decimal(3)]))
+    ("side", "house"), list(product(PositionSide, [Decimal(-1), Decimal(0), Decimal(2)]))
 )
-def test_desync_split_over_every_small_case(side: PositionSide, quantity: Decimal) -> None:
-    for exchange, expected in product(GRID, GRID):
-        split = split_close(side, quantity, exchange, expected)
-        difference = exchange - expected
-        against = -difference if side is LONG else difference
-        assert split.virtual == min(quantity, max(Decimal(0), against))
-        assert split.real + split.virtual == quantity
-        assert split.real >= 0
+def test_what_is_not_backed_over_every_small_case(side: PositionSide, house: Decimal) -> None:
+    for exchange, virtual in product(GRID, GRID):
+        against = (virtual + house - exchange) * side.sign
+        if house * side.sign > 0:  # what the house holds of that side is without backing first
+            against -= house * side.sign
+        assert unbacked(side, exchange, virtual, house) == max(Decimal(0), against)
 
 
 def test_opposite_holders_send_a_real_order_when_the_exchange_is_flat() -> None:
     """A LONG 1 and B SHORT 1: the exchange shows nothing, rightly (H1, decision 10)."""
-    assert split_close(LONG, Decimal(1), Decimal(0), Decimal(0)) == CloseSplit(Decimal(1), Decimal(0))
-
-
-def holders(*given_holders: tuple[str, PositionSide, str]) -> list[Holder]:
-    return [Holder(SubAccountId(key), side, Decimal(quantity)) for key, side, quantity in given_holders]
-
-
-def shares(signed: str, *given_holders: tuple[str, PositionSide, str]) -> tuple[dict[str, Decimal], Decimal]:
-    allocation = allocate_foreign(Decimal(signed), holders(*given_holders), Decimal("0.1"))
-    return {share.sub_account_id: share.quantity for share in allocation.shares}, allocation.house
-
-
-def test_foreign_fills() -> None:
-    assert shares("-1", ("a", LONG, "3")) == ({"a": Decimal(1)}, 0)
-    assert shares("-5", ("a", LONG, "3")) == ({"a": Decimal(3)}, -2)
-    assert shares("5", ("a", LONG, "3")) == ({}, 5)
-    assert shares("2", ("a", SHORT, "3"), ("b", LONG, "9")) == ({"a": Decimal(2)}, 0)
-    assert shares("-3", ("a", LONG, "1"), ("b", LONG, "2")) == ({"a": Decimal(1), "b": Decimal(2)}, 0)
-    assert shares("-1", ("a", LONG, "1"), ("b", LONG, "2")) == ({"a": Decimal("0.3"), "b": Decimal("0.7")}, 0)
-    assert shares("-0.05", ("a", LONG, "1"), ("b", LONG, "2")) == ({}, Decimal("-0.05"))
-
-
-@given(
-    signed_lots,
-    st.lists(st.tuples(st.sampled_from(list(PositionSide)), lots), max_size=6),
-    st.sampled_from([Decimal(0), Decimal("0.1"), Decimal("0.3")]),
-)
-def test_allocations_sum_to_the_fill(
-    signed: Decimal, given_holders: list[tuple[PositionSide, Decimal]], step: Decimal
-) -> None:
-    held = [
-        Holder(SubAccountId(f"h{index}"), side, quantity)
-        for index, (side, quantity) in enumerate(given_holders)
-    ]
-    allocation = allocate_foreign(signed, held, step)
-    by_id = {holder.sub_account_id: holder for holder in held}
-    sign = 1 if signed > 0 else -1
-    given_out = sum((share.quantity for share in allocation.shares), Decimal(0))
-    assert given_out * sign + allocation.house == pytest.approx(signed, abs=Decimal("1e-25"))
-    assert allocation.house * sign >= Decimal("-1e-25")
-    for share in allocation.shares:
-        assert 0 < share.quantity <= by_id[share.sub_account_id].quantity + Decimal("1e-25")
-        assert by_id[share.sub_account_id].side is (SHORT if signed > 0 else LONG)
+    assert unbacked(LONG, Decimal(0), Decimal(0), Decimal(0)) == 0
 
 
 @given(st.lists(signed_lots), signed_lots)

@@ -28,7 +28,7 @@ from pms.model.clock import Clock
 from pms.model.errors import PmsError
 from pms.model.ids import ExchangeAccountId, IdSource
 from pms.risk.formulas import static_liquidation_price_decimal
-from pms.settings import SIMULATOR, ExchangeTrading, Role, Settings, SettingsError
+from pms.settings import SIMULATOR, ExchangeTrading, ForeignClose, Role, Settings, SettingsError
 from pms.simulator.config import SimulatorConfig
 from pms.simulator.recordings_index import files_of
 from pms.simulator.simulator import Simulator
@@ -208,6 +208,8 @@ class Engine:
             self._ids,
             static_liquidation_price_decimal,
             charge_open_fees=settings.charge_open_fees,
+            foreign_close_allocates=settings.foreign_close is ForeignClose.ALLOCATE,
+            exchange_close_allocates=settings.exchange_close is ForeignClose.ALLOCATE,
         )
         stack.push_async_callback(ledger.close)
         lease = LeaseKeeper(ledger, f"{socket.gethostname()}:{folder.path.resolve()}", clock)

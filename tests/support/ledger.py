@@ -29,6 +29,7 @@ BTC = Symbol("BTC/USDT:USDT")
 ETH = Symbol("ETH/USDT:USDT")
 ACTOR = Actor("tester", "cli")
 EXCHANGE = ExchangeAccountId("test-exchange")
+FOREIGN_ORDER = ClientOrderId("web_abcdef")
 START_MS = 1_768_478_400_000
 
 
@@ -94,6 +95,8 @@ async def opened(
     clock: ManualClock | None = None,
     seed: int = 7,
     charge_open_fees: bool = True,
+    foreign_close_allocates: bool = True,
+    exchange_close_allocates: bool = True,
 ) -> LedgerService:
     """An opened ledger that holds the lease."""
     ledger = await open_ledger(
@@ -103,6 +106,8 @@ async def opened(
         SeededIds(seed),
         liquidation_price,
         charge_open_fees=charge_open_fees,
+        foreign_close_allocates=foreign_close_allocates,
+        exchange_close_allocates=exchange_close_allocates,
     )
     try:
         await ledger.take_lease(owner, 60_000)
@@ -177,9 +182,15 @@ class Desk:
         order_id = order.exchange_order_id or self.next_order_id()
         return self.raw_fill(order.client_order_id, order_id, order.symbol, order.side, price, wanted, trade)
 
-    def foreign(self, side: OrderSide, price: str, quantity: str, symbol: Symbol = BTC) -> ExchangeFill:
+    def foreign(
+        self,
+        side: OrderSide,
+        price: str,
+        quantity: str,
+        symbol: Symbol = BTC,
+        client_id: ClientOrderId = FOREIGN_ORDER,
+    ) -> ExchangeFill:
         """A fill of an order that is not ours."""
-        client_id = ClientOrderId("web_abcdef")
         return self.raw_fill(
             client_id, self.next_order_id(), symbol, side, price, Quantity(Decimal(quantity)), None
         )

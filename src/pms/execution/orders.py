@@ -99,6 +99,10 @@ def _nothing_executed(order: JournalOrder) -> Refused:
             RefusalCode.EXCHANGE_STATE_UNKNOWN,
             "The order did not reach the exchange; nothing was executed. Retry.",
         )
+    if order.never_replaced:
+        return Refused.because(
+            RefusalCode.EXPIRED_BY_EXCHANGE, order.reject_message, expiry_reason=order.reject_code
+        )
     return Refused.because(
         RefusalCode.SELF_MATCH if order.reject_code == "SELF_MATCH" else RefusalCode.EXCHANGE_REJECTED,
         f"The order ended {order.state.value} without a fill: no liquidity within the exchange's bounds.",

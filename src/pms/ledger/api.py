@@ -264,10 +264,16 @@ class Ledger(Protocol):
     async def record_not_executed(self, client_order_id: ClientOrderId, reason: str) -> None: ...
 
     async def record_terminal(
-        self, client_order_id: ClientOrderId, status: ExchangeOrderStatus, executed_quantity: Quantity
+        self,
+        client_order_id: ClientOrderId,
+        status: ExchangeOrderStatus,
+        executed_quantity: Quantity,
+        expiry_reason: str = "0",
     ) -> JournalOrder | None:
         """Note that the exchange calls the order terminal. It ends here only when Σ booked equals what
-        executed; until then its state is FINISHING, and the booking of the last fill ends it (decision 2)."""
+        executed; until then its state is FINISHING, and the booking of the last fill ends it (decision 2).
+        `expiry_reason` is the exchange's `er`: 5, 6 and 7 become the `reject_code` of an order that is never
+        placed again (decision 11)."""
         ...
 
     # --- money ----------------------------------------------------------------------------------------------
@@ -288,6 +294,12 @@ class Ledger(Protocol):
         """Close `quantity` of a position against the house at a stated price: two legs, no fee, no exchange
         fill, so that Σ virtual + house stays (decision 9). Raises PositionNotOpenError; a larger quantity
         closes all."""
+        ...
+
+    async def settle_holders(self, symbol: Symbol, price: Price) -> Committed:
+        """Close every position left on a settled symbol against the house at `price`, in one transaction
+        (decision 11): opposite holders whose net is flat, of whom the exchange knows nothing. Changes nothing
+        while Σ virtual + house is not flat."""
         ...
 
     def fill_key(self, fill: ExchangeFill) -> FillKey: ...

@@ -23,6 +23,7 @@ from pms.ledger.load import Loaded, load_book
 from pms.ledger.migrate import HEAD, migrate, schema_version
 from pms.ledger.operations import accounts, adoption, control, house, liquidations, orders
 from pms.ledger.operations.fills import book_fill
+from pms.ledger.operations.foreign import settle_holders
 from pms.ledger.operations.transfers import transfer_to_house
 from pms.ledger.plan import Plan, Settings
 from pms.ledger.queries import Queries
@@ -278,11 +279,15 @@ class LedgerService:
         await self._writer.submit(run, Wants(client_order_id=client_order_id))
 
     async def record_terminal(
-        self, client_order_id: ClientOrderId, status: ExchangeOrderStatus, executed_quantity: Quantity
+        self,
+        client_order_id: ClientOrderId,
+        status: ExchangeOrderStatus,
+        executed_quantity: Quantity,
+        expiry_reason: str = "0",
     ) -> JournalOrder | None:
         def run(plan: Plan, known: Known) -> JournalOrder | None:
             record = plan.book.find_order(client_order_id) or known.orders.get(client_order_id)
-            return orders.record_terminal(plan, record, status, executed_quantity)
+            return orders.record_terminal(plan, record, status, executed_quantity, expiry_reason)
 
         return (await self._writer.submit(run, Wants(client_order_id=client_order_id)))[0]
 
@@ -311,6 +316,14 @@ class LedgerService:
     ) -> Committed:
         def run(plan: Plan, _: Known) -> None:
             transfer_to_house(plan, position_id, quantity, price, kind, action)
+
+        return (await self._writer.submit(run))[1]
+
+    async def settle_holders(self, symbol: Symbol, price: Price) -> Committed:
+        """Close what is left on a settled symbol; see `Ledger.settle_holders`."""
+
+        def run(plan: Plan, _: Known) -> None:
+            settle_holders(plan, symbol, price)
 
         return (await self._writer.submit(run))[1]
 
@@ -452,6 +465,8 @@ async def open_ledger(
     liquidation_price: LiquidationPriceOf,
     *,
     charge_open_fees: bool = True,
+    foreign_close_allocates: bool = True,
+    exchange_close_allocates: bool = True,
 ) -> LedgerService:
     """Open, and if needed create, migrate or adopt the database of a URL, and load the book.
 
@@ -466,5 +481,11 @@ async def open_ledger(
     except BaseException:
         await store.close()
         raise
-    settings = Settings(exchange_account_id, liquidation_price, charge_open_fees)
+    settings = Settings(
+        exchange_account_id,
+        liquidation_price,
+        charge_open_fees,
+        foreign_close_allocates,
+        exchange_close_allocates,
+    )
     return LedgerService(store, settings, clock, ids, loaded)

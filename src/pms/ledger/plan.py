@@ -30,11 +30,14 @@ DEFAULT_THRESHOLD = Decimal("0.90")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What stays the same for all operations of a ledger."""
+    """What stays the same for all operations of a ledger. `..._allocates`: who bears fills that nobody here
+    ordered, and closes of the exchange: the holders, or (False) the house (decision 11)."""
 
     exchange_account_id: ExchangeAccountId
     liquidation_price: LiquidationPriceOf
     charge_open_fees: bool = True
+    foreign_close_allocates: bool = True
+    exchange_close_allocates: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,8 +40,10 @@ class FillKey:
 
 @dataclass(frozen=True, slots=True)
 class ExchangeFill:
-    """One execution of the real account. `fee` is positive when paid, negative for a rebate, in
-    `fee_asset`."""
+    """One execution of the real account. `fee` is positive when paid, negative for a rebate, in `fee_asset`.
+
+    `forced`: the exchange's own liquidation order, told by its type.
+    """
 
     native_symbol: str
     symbol: Symbol
@@ -56,3 +58,4 @@ class ExchangeFill:
     maker: bool
     trade_time_ms: int
     source: FillSource
+    forced: bool = False

@@ -5,6 +5,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from pms.model.account import PositionSide
+from pms.model.exchange_close import NEVER_REPLACED_CODES
 from pms.model.ids import ClientOrderId, ExchangeOrderId, PendingOrderId, PositionId, SubAccountId
 from pms.model.money import Price, Quantity
 from pms.model.symbol import Symbol
@@ -237,6 +238,11 @@ class JournalOrder:
     def position_side(self) -> PositionSide:
         """The side that this order opens or adds to."""
         return self.side.opens
+
+    @property
+    def never_replaced(self) -> bool:
+        """True when the exchange ended the order for good: nobody places it again (decision 11)."""
+        return self.reject_code in NEVER_REPLACED_CODES
 
     @property
     def remaining_quantity(self) -> Quantity:

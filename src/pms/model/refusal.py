@@ -45,7 +45,16 @@ class RefusalCode(Enum):
     ORDER_NOT_PENDING = (400, "The order is not open any more.")
     CANCEL_PENDING = (409, "The cancel was sent, but the exchange has not confirmed it yet.")
     LIQUIDATION_IN_PROGRESS = (409, "The account is being liquidated; new exposure is refused.")
-    REAL_MARGIN_INSUFFICIENT = (400, "The real account could not carry the order; the house is at its limit.")
+    EXPIRED_BY_EXCHANGE = (
+        400,
+        "The exchange ended the order for good (account liquidated, symbol delisted); do not place it again.",
+    )
+    REAL_MARGIN_INSUFFICIENT = (400, "The real account lacks the margin for the order; smaller ones may fit.")
+    REAL_NOTIONAL_CAP = (400, "The real account's leverage bracket does not allow a position that large.")
+    REAL_ENTRIES_BLOCKED = (
+        503,
+        "The real account's maintenance is too large a share of its margin; only reducing is allowed.",
+    )
     OPEN_ORDERS_LIMIT = (429, "Too many open orders on the symbol; cancel some first.")
     BOUND_REACHED = (429, "A bound of the system is reached; nothing was sent.")
     EXCHANGE_STATE_UNKNOWN = (503, "The exchange's state cannot be determined now; retry.")

@@ -137,7 +137,10 @@ class UserEventProcessor:
             if row is not None and report.status.terminal:
                 commits.create_task(
                     self._ledger.record_terminal(
-                        report.client_order_id, report.status, report.executed_quantity
+                        report.client_order_id,
+                        report.status,
+                        report.executed_quantity,
+                        report.expiry_reason,
                     )
                 )
         if report.status.terminal and self._ledger.order(report.client_order_id) is not None:

@@ -142,6 +142,7 @@ def _fill_of(order: OrderUpdate, report: OrderReport) -> ExchangeFill | None:
         maker=order.is_maker,
         trade_time_ms=order.trade_time,
         source=FillSource.STREAM,
+        forced=order.order_type == "LIQUIDATION",
     )
 
 

@@ -8,7 +8,8 @@ from decimal import Decimal
 
 from pms.ledger.api import HouseLineKind
 from pms.ledger.book import ExchangeMirror, OrderRecord
-from pms.ledger.operations.costs import apply_fill, pro_rata, split_fee
+from pms.ledger.operations.costs import apply_fill, split_fee
+from pms.ledger.operations.foreign import book_foreign
 from pms.ledger.operations.orders import acknowledge, settle
 from pms.ledger.operations.parts import Allocator, Terms, give_house, open_position, reduce_position
 from pms.ledger.plan import Plan
@@ -16,9 +17,8 @@ from pms.model.account import AccountStatus, Position, SubAccount
 from pms.model.fill import ExchangeFill, FillKey, FillKind, FillSource
 from pms.model.ids import PositionId
 from pms.model.money import ZERO, Quantity, round_cost
-from pms.model.order import JournalOrder, OrderCode, OrderType
+from pms.model.order import JournalOrder, OrderCode
 
-FOREIGN_ACTION = "RECONCILE"
 _ENTRY_ACTIONS = frozenset({"", "OPEN", "ADD"})
 
 
@@ -33,8 +33,7 @@ def book_fill(plan: Plan, fill: ExchangeFill, fee: Decimal, key: FillKey, known:
     allocator = Allocator(plan, fill_id, fill.symbol, fill.price)
     record = plan.book.find_order(fill.client_order_id) or known
     if record is None:
-        _book_foreign(plan, allocator, fill, fee)
-        plan.post("FOREIGN_FILL", fill_id)
+        book_foreign(plan, allocator, fill, fee, fill_id)
         return
     record = acknowledge(plan, record, fill.order_id)
     order = record.order
@@ -165,51 +164,3 @@ def _give_house(
 ) -> None:
     reference = f"{fill.native_symbol}:{fill.trade_id}"
     give_house(plan, allocator, fill.symbol, fill.side, fill.price, quantity, fee, kind, reference)
-
-
-def _book_foreign(plan: Plan, allocator: Allocator, fill: ExchangeFill, fee: Decimal) -> None:
-    """Allocate a foreign fill (decision 11): only what reduces the real net reduces anybody. The house's own
-    holding on that side goes first (what a foreigner opened, he closes), then the holders pro rata; the rest
-    is suspense."""
-    net = plan.book.expected_net(fill.symbol)
-    reducing = min(fill.quantity, abs(net)) if net * fill.side.sign < 0 else ZERO
-    house = plan.book.house_position(fill.symbol).signed_quantity
-    if house * fill.side.sign < 0:
-        reducing -= min(reducing, abs(house))
-    holders = sorted(
-        (
-            position
-            for position in plan.book.positions.values()
-            if position.symbol == fill.symbol and position.side.sign == -fill.side.sign
-        ),
-        key=lambda position: (position.opened_at_ms, position.id),
-    )
-    reducing = min(reducing, sum((position.quantity for position in holders), ZERO))
-    fee_left = fee
-    if reducing:
-        terms = Terms(
-            fill.symbol,
-            fill.side,
-            fill.price,
-            fill.order_id,
-            None,
-            OrderType.MARKET,
-            FOREIGN_ACTION,
-            "RECONCILE",
-            False,
-            "MANUAL",
-            None,
-        )
-        shares = pro_rata(reducing, [position.quantity for position in holders])
-        for position, share in zip(holders, shares, strict=True):
-            account = plan.book.account(position.sub_account_id)
-            if share and account is not None:
-                part = split_fee(fee, share, fill.quantity)
-                fee_left -= part
-                reduce_position(plan, allocator, account, position, share, part, terms)
-    rest = fill.quantity - reducing
-    if rest:
-        _give_house(plan, allocator, fill, rest, fee_left, HouseLineKind.SUSPENSE)
-    elif fee_left:  # the rounding of the split fee
-        plan.line("EXCHANGE_FEE", -fee_left, symbol=fill.symbol)
-        plan.house_line(HouseLineKind.ROUNDING, cash=-fee_left)

@@ -9,6 +9,7 @@ from pms.ledger.errors import AccountNotFoundError, OrderNotFoundError
 from pms.ledger.plan import Plan, order_values
 from pms.ledger.rendering import Cell, json_number
 from pms.model.event import JsonValue
+from pms.model.exchange_close import NEVER_REPLACED, NEVER_REPLACED_CODES
 from pms.model.ids import ClientOrderId, ExchangeOrderId, PendingOrderId
 from pms.model.money import ZERO, Quantity, round_cost
 from pms.model.order import ExchangeOrderStatus, JournalOrder, OrderCode, OrderState, OrderType
@@ -189,7 +190,11 @@ def record_refused(
 
 
 def record_terminal(
-    plan: Plan, record: OrderRecord | None, status: ExchangeOrderStatus, executed: Quantity
+    plan: Plan,
+    record: OrderRecord | None,
+    status: ExchangeOrderStatus,
+    executed: Quantity,
+    expiry_reason: str = "0",
 ) -> JournalOrder | None:
     """Note the exchange's last word. The order ends when Σ booked equals `executed`, else it is FINISHING.
 
@@ -204,6 +209,9 @@ def record_terminal(
     order = replace(order, executed_quantity=executed)
     if status is ExchangeOrderStatus.SELF_MATCH:
         order = replace(order, reject_code=status.value)  # decision 14: the owner is told why
+    elif expiry_reason in NEVER_REPLACED:
+        why = f"the exchange ended the order (expiry reason {expiry_reason}); it is not placed again"
+        order = replace(order, reject_code=NEVER_REPLACED[expiry_reason], reject_message=why)
     return settle(plan, replace(record, order=order, final_status=status))
 
 
@@ -276,6 +284,8 @@ def _cancelled_event(plan: Plan, record: OrderRecord) -> None:
         "price": None if order.price is None else json_number(order.price),
         "reason": reason,
     }
+    if order.reject_code in NEVER_REPLACED_CODES:
+        data["expiryReason"] = order.reject_code
     plan.event("order_cancelled", order.sub_account_id, data)
 
 

@@ -20,6 +20,7 @@ from pms.exchange.binance.bans import FileBans, wait_out
 from pms.exchange.binance.config import BinanceConfig, Secret
 from pms.execution.service import Trader
 from pms.lease import LeaseKeeper
+from pms.ledger.checkpoints import Checkpointer
 from pms.ledger.ledger import LedgerService, open_ledger
 from pms.limits import (
     SHUTDOWN_DEADLINE_MS,
@@ -75,6 +76,7 @@ class Parts:
     wired: Wired
     state: SharedState
     lease: LeaseKeeper
+    checkpointer: Checkpointer
     simulator: Simulator | None = None
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
@@ -222,7 +224,7 @@ class Engine:
         await exchange.start()
         wired = wire(build_core(ledger, exchange, state, settings, clock), settings)
         await wired.guard.require()
-        return Parts(wired, state, lease, simulator)
+        return Parts(wired, state, lease, Checkpointer(ledger, clock), simulator)
 
     async def _shared_state(self, stack: AsyncExitStack) -> SharedState:
         address = self._settings.redis_address()
@@ -246,6 +248,7 @@ class Engine:
             "liquidator": parts.wired.liquidator.run(),
             "bus projection": parts.core.projection.run(),
             "engine lease": parts.lease.run(),
+            "journal checkpoints": parts.checkpointer.run(),
             "account guard": parts.wired.guard.run(),
         }
         if parts.simulator is not None:

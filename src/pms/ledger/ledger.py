@@ -19,9 +19,12 @@ from pms.ledger.book import Book
 from pms.ledger.databases import open_store
 from pms.ledger.directory import Directory
 from pms.ledger.errors import InvalidAmountError, LeaseHeldError
+from pms.ledger.history import CommitMark, History
+from pms.ledger.journal import Totals
 from pms.ledger.load import Loaded, load_book
 from pms.ledger.migrate import HEAD, migrate, schema_version
 from pms.ledger.operations import accounts, adoption, control, house, liquidations, orders
+from pms.ledger.operations.checkpoints import CheckpointLines, add_checkpoint_lines, finish_checkpoint
 from pms.ledger.operations.fills import book_fill
 from pms.ledger.operations.foreign import settle_holders
 from pms.ledger.operations.transfers import transfer_to_house
@@ -50,6 +53,9 @@ from pms.model.order import ExchangeOrderStatus, JournalOrder, OrderState
 from pms.model.restriction import Restriction, RestrictionEntry
 from pms.model.symbol import Symbol
 
+CHECKPOINT_LINES_IN_COMMIT = 200
+"""Few enough that commands wait for a commit of them no longer than for any other."""
+
 
 class LedgerService:
     """Implements `pms.ledger.api.Ledger`; see there. Made by `open_ledger`."""
@@ -64,6 +70,7 @@ class LedgerService:
         self._loaded: Loaded | None = loaded
         self.directory = Directory(store, clock)
         self.queries = Queries(store, settings.exchange_account_id, clock)
+        self.history = History(store, settings.exchange_account_id, sqlite=store.dialect == "sqlite")
 
     @property
     def event_epoch(self) -> str:
@@ -442,6 +449,22 @@ class LedgerService:
 
     async def update_liquidation_prices(self, prices: Mapping[PositionId, Price]) -> None:
         await self._writer.submit(lambda plan, _: house.update_liquidation_prices(plan, prices))
+
+    async def write_checkpoint(self, day: str, last: CommitMark, totals: Totals) -> int:
+        """Write what is missing of a day's checkpoint, in parts that leave room for others; returns how many
+        lines that were. The same arguments again write nothing."""
+        stored = await self.history.stored_lines(day)
+        missing = [(key, total) for key, total in sorted(totals.items()) if key not in stored]
+        for start in range(0, len(missing), CHECKPOINT_LINES_IN_COMMIT):
+            part = missing[start : start + CHECKPOINT_LINES_IN_COMMIT]
+
+            def run(plan: Plan, _: Known, part: CheckpointLines = part) -> None:
+                add_checkpoint_lines(plan, day, part)
+
+            await self._writer.submit(run)
+        if await self.history.checkpoint_of(day) is None:
+            await self._writer.submit(lambda plan, _: finish_checkpoint(plan, day, last.link, last.hash))
+        return len(missing)
 
     async def close(self) -> None:
         """Finish queued operations and close the database. The lease stays until it is released or

@@ -1,8 +1,7 @@
 """One operation being planned: reads through a book layer, collects row writes, states and events. No I/O.
 
-Every helper that moves money also adds its double-entry lines; `finish` refuses an operation whose lines do
-not sum to zero. Signs of lines: assets (EXCHANGE_*, POSITION, HOUSE_POSITION, OWED) grow with +, claims
-(CASH, HOUSE_CASH) with -.
+Every helper that moves money also adds its double-entry lines (signs: `pms.ledger.journal`); `finish` refuses
+an operation whose lines do not sum to zero.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,6 +12,7 @@ import orjson
 
 from pms.ledger.api import Actor, Committed, HouseLineKind, HousePosition, LiquidationPriceOf, TradeRow
 from pms.ledger.book import AccountRecord, Book, OrderRecord
+from pms.ledger.journal import JournalAccount
 from pms.ledger.rendering import Cell, json_number, signature
 from pms.ledger.rows import RowWrite
 from pms.model.account import Position, PositionSide, PositionStatus, SubAccount
@@ -103,8 +103,9 @@ class Plan:
         symbol: Symbol | None = None,
         detail: str | None = None,
     ) -> None:
+        """Collect a line of the next entry; `account` is a `JournalAccount`. Zero is no line."""
         if amount:
-            self._lines.append(_Line(account, sub_account_id, symbol, detail, amount))
+            self._lines.append(_Line(JournalAccount(account), sub_account_id, symbol, detail, amount))
 
     def post(self, kind: str, reference: str | None) -> None:
         """Write the collected lines as one journal entry. Raises InvariantError unless they sum to zero."""

@@ -65,6 +65,8 @@ ours(
     text("symbol", key=True),
     text("detail", key=True),
     exact("amount"),
+    # Of positions only, base units.
+    exact("signed_quantity"),
     integer("link"),
     since=SINCE,
 )

@@ -14,7 +14,7 @@ from pms.ledger.api import NewAccount
 from pms.ledger.audit import audit
 from pms.ledger.errors import AdoptionRefusedError, DatabaseTooNewError, DatabaseUnavailableError
 from pms.ledger.inspect import inspect_database
-from pms.ledger.migrate import VERSION_TABLE
+from pms.ledger.migrate import HEAD, VERSION_TABLE
 from pms.ledger.schema import INCUMBENT_TABLES, metadata
 from pms.model.ids import SubAccountId
 from pms.model.order import ExchangeOrderStatus, OrderSide
@@ -207,7 +207,7 @@ async def test_a_newer_database_is_refused_and_not_changed(database_url: str) ->
     from pms.ledger.databases import open_store
 
     store = await open_store(database_url)
-    await store.write([(f"UPDATE {VERSION_TABLE} SET version_num = '0001'", ())])
+    await store.write([(f"UPDATE {VERSION_TABLE} SET version_num = ?", (HEAD,))])
     await store.close()
 
 

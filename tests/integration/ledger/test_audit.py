@@ -5,6 +5,7 @@ from decimal import Decimal
 import pytest
 
 from pms.ledger.audit import AuditReport, ExchangeFigures, ExchangePosition, audit
+from pms.ledger.checkpoints import Checkpointer
 from pms.ledger.databases import open_store
 from pms.ledger.errors import DatabaseUnavailableError
 from pms.ledger.ledger import LedgerService
@@ -41,9 +42,12 @@ async def busy_desk(ledger: LedgerService) -> None:
 @pytest.fixture
 async def audited(database_url: str) -> str:
     """The URL of a database with a history, its ledger closed."""
-    ledger = await opened(database_url)
+    clock = ManualClock()
+    ledger = await opened(database_url, clock=clock)
     await ledger.adopt_wallet(money("100000"), "epoch-1")
     await busy_desk(ledger)
+    clock.advance(24 * 3_600_000)
+    await Checkpointer(ledger, clock).close_days()
     await ledger.close()
     return database_url
 
@@ -115,6 +119,7 @@ ALTERATIONS = [
     ("trade_executions", "id", "fee", "3"),
     ("pms_journal_lines", "entry_id", "amount", "3"),
     ("pms_order_journal", "client_order_id", "booked_quantity", "3"),
+    ("pms_checkpoints", "day", "last_link", "3"),
 ]
 """One column of one row each: table, its key, the column, the forged value."""
 

@@ -9,7 +9,7 @@ WORKERS ?= 2
 TESTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format bench fidelity test-crash test-clients test-clients-large web lock \
+.PHONY: help setup kernel run test check format bench fidelity test-crash test-clients test-clients-large web lock \
   check-wheels clean
 
 help: ## this list
@@ -18,6 +18,9 @@ help: ## this list
 setup: ## everything for development: .venv, packages, Chromium
 	@scripts/setup.sh dev
 	@scripts/setup.sh browser
+
+kernel: ## builds the risk book's compiled kernel anew, or says why it cannot (setup tries it too)
+	@scripts/setup.sh kernel
 
 run: ## the demo: simulator, engine and dashboard (ARGS="--seconds 30 --port 3901")
 	@scripts/setup.sh run
@@ -67,3 +70,4 @@ check-wheels: ## the locked packages are wheels on Python 3.11 to 3.14
 
 clean: ## removes what make made, but not the data of the demo
 	rm -rf .venv .venv-clients web/node_modules .mypy_cache .ruff_cache .import_linter_cache .hypothesis build src/*.egg-info
+	rm -f src/pms/risk/_kernel.c src/pms/risk/_kernel.*.so src/pms/risk/_kernel.*.pyd

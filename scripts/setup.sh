@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes ready what a make target needs; silent and quick when it is. Usage: setup.sh run|dev|browser|web|uv
+# Makes ready what a make target needs; silent and quick when it is.
+# Usage: setup.sh run|dev|browser|web|uv|kernel
 set -euo pipefail
 cd "$(dirname "$0")/.."
 uv_version=0.13.9
@@ -51,7 +52,29 @@ pip_install() {
       /^Installing collected/ { print "  installing ...                    " > "/dev/stderr" }'
 }
 
-key_of() { cat "$@" pyproject.toml scripts/setup.sh .venv/pyvenv.cfg | sha256sum | cut -c1-16; }
+key_of() {
+  local sources=(pyproject.toml setup.py src/pms/risk/_kernel.pyx scripts/setup.sh .venv/pyvenv.cfg)
+  cat "$@" "${sources[@]}" | sha256sum | cut -c1-16
+}
+
+# The project itself, and where a C compiler is the risk book's compiled kernel; this succeeds without one.
+install_project() {
+  rm -f src/pms/risk/_kernel.c src/pms/risk/_kernel.*.so src/pms/risk/_kernel.*.pyd
+  .venv/bin/python -m pip install -q --no-deps --no-build-isolation --no-index -e .
+}
+
+has_kernel() { .venv/bin/python -c 'import pms.risk._kernel' 2>/dev/null; }
+
+# Builds it anew and says why it cannot be built.
+ensure_kernel() {
+  ensure_packages run
+  local log
+  log=$(mktemp)
+  install_project >"$log" 2>&1 && has_kernel && { rm -f "$log"; say "The compiled kernel is built."; return; }
+  .venv/bin/python setup.py -q build_ext --build-temp "$(mktemp -d)" --inplace >"$log" 2>&1 || true
+  tail -n 15 "$log" >&2
+  fail "the compiled kernel could not be built, see above; it needs a C compiler and Python's headers"
+}
 
 # $1: run or dev. The stamp's name holds a hash of the lock, the project's metadata and the Python version.
 ensure_packages() {
@@ -64,8 +87,9 @@ ensure_packages() {
   say "Installing the packages of $lock into .venv (the first time takes about a minute) ..."
   pip_install "$(grep -c '==' "$lock")" --require-hashes --only-binary :all: -r "$lock" ||
     fail "the packages of $lock could not be installed, see above"
-  .venv/bin/python -m pip install -q --no-deps --no-build-isolation --no-index -e . 2>.venv/install.log ||
+  install_project 2>.venv/install.log ||
     { cat .venv/install.log >&2; fail "the project itself could not be installed into .venv"; }
+  has_kernel || say "The compiled risk kernel was not built (no C compiler?): NumPy serves. See make kernel."
   touch "$stamp"
   [ "$1" = run ] || touch "$covers"
 }
@@ -120,5 +144,6 @@ case "${1:-}" in
   browser) ensure_browser ;;
   web) ensure_web ;;
   uv) ensure_uv ;;
-  *) fail "usage: setup.sh run|dev|browser|web|uv" ;;
+  kernel) ensure_kernel ;;
+  *) fail "usage: setup.sh run|dev|browser|web|uv|kernel" ;;
 esac

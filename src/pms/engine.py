@@ -29,7 +29,16 @@ from pms.model.clock import Clock
 from pms.model.errors import PmsError
 from pms.model.ids import ExchangeAccountId, IdSource
 from pms.risk.formulas import static_liquidation_price_decimal
-from pms.settings import SIMULATOR, ExchangeTrading, ForeignClose, Role, Settings, SettingsError
+from pms.risk.kernel import kernel_named
+from pms.settings import (
+    SIMULATOR,
+    ExchangeTrading,
+    ForeignClose,
+    MaintenanceModel,
+    Role,
+    Settings,
+    SettingsError,
+)
 from pms.simulator.config import SimulatorConfig
 from pms.simulator.recordings_index import files_of
 from pms.simulator.simulator import Simulator
@@ -143,6 +152,7 @@ class Engine:
         """
         if Role.ENGINE not in self._settings.roles:
             raise EngineError("this role set runs no engine; use market_data()")
+        kernel_named(self._settings.risk_kernel)
         async with AsyncExitStack() as stack:
             folder = DataFolder.open(self._settings.data_dir)
             stack.callback(folder.close)
@@ -223,6 +233,8 @@ class Engine:
         self._say(f"connecting to the exchange ({settings.exchange})")
         await exchange.start()
         wired = wire(build_core(ledger, exchange, state, settings, clock), settings)
+        if settings.maintenance is MaintenanceModel.BRACKETS:
+            await wired.core.brackets.read()
         await wired.guard.require()
         return Parts(wired, state, lease, Checkpointer(ledger, clock), simulator)
 
@@ -250,6 +262,7 @@ class Engine:
             "engine lease": parts.lease.run(),
             "journal checkpoints": parts.checkpointer.run(),
             "account guard": parts.wired.guard.run(),
+            "leverage brackets": parts.core.brackets.run(),
         }
         if parts.simulator is not None:
             works["simulated exchange"] = parts.simulator.wait_failed()

@@ -38,6 +38,10 @@ QUEUED_COMMANDS_PER_ACCOUNT_MAX = 200
 """Commands that wait in one sub-account's queue. Overflow: entries are refused with BOUND_REACHED;
 liquidation and closing are always taken."""
 
+MAINTENANCE_CURVES_MAX = 20_000
+"""Maintenance curves kept in memory, one for each symbol and account rate. Overflow: all are dropped and
+computed again when asked for."""
+
 # --- Emission ---
 
 PNL_UPDATE_INTERVAL_MS = 50

@@ -198,8 +198,8 @@ class Settings(BaseSettings):
     maintenance: MaintenanceModel = Field(
         MaintenanceModel.INCUMBENT,
         validation_alias="PMS_MAINTENANCE",
-        description="`incumbent`: account rate × entry notional. `brackets`: by the exchange's brackets; "
-        "not in this version, which refuses it.",
+        description="`incumbent`: account rate × entry notional. `brackets`: what the exchange's brackets "
+        "need on mark notional, at least account rate × mark notional.",
     )
     house_policy: HousePolicy = Field(
         HousePolicy.HOLD,

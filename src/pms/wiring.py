@@ -27,8 +27,11 @@ from pms.model.clock import Clock
 from pms.model.symbol import Symbol
 from pms.risk.book import RiskBook
 from pms.risk.gate import FlipMode
-from pms.settings import Settings
+from pms.risk.kernel import kernel_named
+from pms.risk.maintenance import MaintenanceBasis, bracket_tables
+from pms.settings import MaintenanceModel, Settings
 from pms.sync.account_guard import AccountGuard
+from pms.sync.brackets import BracketReader, BracketsBySymbol
 from pms.sync.recovery import GapFiller
 from pms.sync.user_events import FillBooker, UserEventProcessor
 
@@ -50,6 +53,8 @@ class Core:
     holdings: Holdings
     views: Views
     projection: StateProjection
+    maintenance: MaintenanceBasis
+    brackets: BracketReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,7 @@ def build_core(
         snapshot_ttl_ms=settings.risk_snapshot_ttl_seconds * 1000,
     )
     hub.add_sink(projection.event)
+    maintenance, brackets = MaintenanceBasis(), BracketReader(exchange.market, clock)
     return Core(
         ledger=ledger,
         exchange=exchange,
@@ -94,8 +100,10 @@ def build_core(
         net=net,
         prices=prices,
         holdings=holdings,
-        views=Views(ledger, holdings, prices, net, clock),
+        views=Views(ledger, holdings, prices, net, clock, maintenance),
         projection=projection,
+        maintenance=maintenance,
+        brackets=brackets,
     )
 
 
@@ -117,10 +125,13 @@ def wire(core: Core, settings: Settings) -> Wired:
         core.prices,
         core.switches,
         exchange.market.rules,
+        core.maintenance,
         core.hub,
         core.clock,
     )
-    publisher = _publisher(core, liquidator)
+    publisher = _publisher(core, liquidator, RiskBook(kernel_named(settings.risk_kernel)))
+    if settings.maintenance is MaintenanceModel.BRACKETS:
+        _follow_brackets(core, publisher)
     guard = AccountGuard(exchange.account, core.switches, lambda: used_symbols(core), core.clock)
     events = UserEventProcessor(
         ledger, booker, resolver, core.net, gap_filler, publisher.on_position_report, guard.recheck
@@ -131,6 +142,15 @@ def wire(core: Core, settings: Settings) -> Wired:
     for symbol in used_symbols(core):
         exchange.market.subscribe(symbol)
     return Wired(core, resolver, gap_filler, sender, trader, liquidator, publisher, events, guard)
+
+
+def _follow_brackets(core: Core, publisher: Publisher) -> None:
+    def take(brackets: BracketsBySymbol) -> None:
+        tables = bracket_tables(brackets)
+        core.maintenance.take(tables)
+        publisher.take_brackets(tables.ticks)
+
+    core.brackets.on_change(take)
 
 
 def used_symbols(core: Core) -> tuple[Symbol, ...]:
@@ -148,6 +168,7 @@ def _trader(core: Core, sender: OrderSender, resolver: DoubtResolver, flip_mode:
         core.switches,
         core.exchange.market.rules,
         flip_mode,
+        core.maintenance,
     )
     return Trader(
         core.ledger,
@@ -165,10 +186,10 @@ def _trader(core: Core, sender: OrderSender, resolver: DoubtResolver, flip_mode:
     )
 
 
-def _publisher(core: Core, liquidator: Liquidator) -> Publisher:
+def _publisher(core: Core, liquidator: Liquidator, book: RiskBook) -> Publisher:
     return Publisher(
         core.ledger,
-        RiskBook(),
+        book,
         core.holdings,
         core.live_orders,
         core.tracker,

@@ -21,7 +21,6 @@ from pms.probes import EngineProbes
 from pms.runtime import SystemClock, SystemIds
 from pms.settings import (
     SIMULATOR,
-    MaintenanceModel,
     Role,
     Settings,
     SettingsError,
@@ -196,11 +195,6 @@ def _refuse_unkept(settings: Settings) -> None:
     """Refuse what was set and is not done yet: with money, ignoring a setting is worse than not starting."""
     if settings.funding and "funding" in settings.model_fields_set:
         raise SettingsError("PMS_FUNDING: this version books no funding payments; leave it unset, or false")
-    if settings.maintenance is not MaintenanceModel.INCUMBENT:
-        raise SettingsError(
-            "PMS_MAINTENANCE: this version computes maintenance margin by the account's rate only; leave it "
-            "unset, or incumbent"
-        )
     if settings.worker_secret is not None:
         raise SettingsError("PMS_WORKER_SECRET: this version has no callback of workers; leave it unset")
 

@@ -10,6 +10,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Protocol
 
+from pms.model.bracket import LeverageBracket
 from pms.model.fill import ExchangeFill
 from pms.model.ids import ClientOrderId, ExchangeOrderId, TradeId
 from pms.model.money import Money, Price, Quantity
@@ -145,17 +146,6 @@ class SymbolSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class LeverageBracket:
-    """One maintenance bracket; rates are fractions, notionals and `cumulative` in quote asset."""
-
-    leverage_max: int
-    notional_floor: Decimal
-    notional_cap: Decimal
-    maintenance_rate: Decimal
-    cumulative: Decimal
-
-
-@dataclass(frozen=True, slots=True)
 class OrderEvent:
     """A private order event. `fill` is set only for an execution with a trade id and a quantity above 0."""
 
@@ -219,7 +209,9 @@ class MarketData(Protocol):
         """Return candles, oldest first, as the venue's 12-element rows. Raises ExchangeError."""
         ...
 
-    async def brackets(self) -> dict[Symbol, tuple[LeverageBracket, ...]]: ...
+    async def brackets(self) -> dict[Symbol, tuple[LeverageBracket, ...]]:
+        """Return the brackets of every listed contract, lowest notional first. Raises ExchangeError."""
+        ...
 
     def subscribe(self, symbol: Symbol) -> None:
         """Want mark price and book ticker of a symbol from now on; idempotent, returns at once."""

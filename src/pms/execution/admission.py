@@ -24,6 +24,7 @@ from pms.model.refusal import RefusalCode, Refused
 from pms.model.symbol import Symbol, SymbolRules
 from pms.risk import gate, netting
 from pms.risk.gate import Approved, FlipMode, GateInput, MarkedPosition, OrderRequest
+from pms.risk.maintenance import MaintenanceBasis
 from pms.risk.reservations import OpenOrder
 from pms.risk.withdrawal import refuse_withdrawal
 
@@ -71,6 +72,7 @@ class Admission:
         switches: TradingSwitches,
         rules: Callable[[], dict[Symbol, SymbolRules]],
         flip_mode: FlipMode,
+        maintenance: MaintenanceBasis,
     ) -> None:
         self._ledger = ledger
         self._live = live_orders
@@ -80,6 +82,7 @@ class Admission:
         self._switches = switches
         self._rules = rules
         self._flip_mode = flip_mode
+        self._maintenance = maintenance
         self._withdrawing: dict[SubAccountId, list[Money]] = {}
 
     def symbols(self) -> Sequence[SymbolRules]:
@@ -256,6 +259,7 @@ class Admission:
             open_orders=self._live.resting_count(request.symbol),
             open_orders_limit=_open_orders_limit(symbol_rules, request),
             flip_mode=self._flip_mode,
+            brackets=self._maintenance.exact,
         )
 
     def _account(self, account_id: SubAccountId) -> SubAccount | None:

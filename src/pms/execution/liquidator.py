@@ -40,6 +40,7 @@ from pms.risk.liquidation import (
     Timing,
     Warn,
 )
+from pms.risk.maintenance import MaintenanceBasis
 
 log = structlog.get_logger(__name__)
 
@@ -69,6 +70,7 @@ class Liquidator:
         prices: Prices,
         switches: TradingSwitches,
         rules: Callable[[], dict[Symbol, SymbolRules]],
+        maintenance: MaintenanceBasis,
         hub: EventHub,
         clock: Clock,
     ) -> None:
@@ -79,6 +81,7 @@ class Liquidator:
         self._prices = prices
         self._switches = switches
         self._rules = rules
+        self._maintenance = maintenance
         self._hub = hub
         self._clock = clock
         self._waiting: dict[SubAccountId, None] = {}
@@ -141,7 +144,9 @@ class Liquidator:
         threshold = self._ledger.rules(account_id).liquidation_threshold
         rules: dict[str, SymbolRules] = dict(self._rules().items())
         timing = Timing(self._clock.now_ms(), ages)
-        return liquidation.confirm(account, threshold, positions, marks, rules, timing)
+        return liquidation.confirm(
+            account, threshold, positions, marks, rules, timing, self._maintenance.exact
+        )
 
     def _warn(self, account_id: SubAccountId, margin_ratio: float) -> None:
         now_ms = self._clock.now_ms()

@@ -32,6 +32,7 @@ from pms.model.symbol import Symbol
 from pms.risk import view
 from pms.risk.book import RiskBook
 from pms.risk.liquidation import Level
+from pms.risk.maintenance import Brackets
 
 log = structlog.get_logger(__name__)
 
@@ -115,6 +116,15 @@ class Publisher:
         self._projection.mark_changed(mark)
         if decisions.holders:
             self._mark_dirty(mark.symbol)
+
+    def take_brackets(self, brackets: Brackets[float]) -> None:
+        """Compute maintenance by these brackets from now on, and look at every account that they move."""
+        for crossing in self._book.set_brackets(brackets):
+            self._crossings += 1
+            self._consider(crossing.account_id)
+        for account in self._ledger.accounts():
+            self._dirty[account.id] = None
+        self._wake.set()
 
     def take_book(self, book: BookTicker) -> None:
         """Take a best quote; risk does not use it (spec H29)."""

@@ -13,6 +13,7 @@ from pms.model.clock import Clock
 from pms.model.ids import SubAccountId
 from pms.model.symbol import Symbol
 from pms.risk import view
+from pms.risk.maintenance import MaintenanceBasis
 from pms.risk.view import AccountState
 
 
@@ -20,13 +21,20 @@ class Views:
     """Synchronous reads; each answer is consistent in itself. Event-loop thread only."""
 
     def __init__(
-        self, ledger: Ledger, holdings: Holdings, prices: Prices, exchange_net: ExchangeNet, clock: Clock
+        self,
+        ledger: Ledger,
+        holdings: Holdings,
+        prices: Prices,
+        exchange_net: ExchangeNet,
+        clock: Clock,
+        maintenance: MaintenanceBasis,
     ) -> None:
         self._ledger = ledger
         self._holdings = holdings
         self.prices = prices
         self._net = exchange_net
         self._clock = clock
+        self._maintenance = maintenance
 
     def account_state(self, account_id: SubAccountId) -> AccountState | None:
         """Return an account's rows, live positions, summary and rules; None for an unknown account."""
@@ -40,6 +48,7 @@ class Views:
             self._marks(positions),
             self._ledger.rules(account_id),
             self._holdings.sequence(account_id),
+            self._maintenance.ticks,
         )
 
     def exposure(self) -> Sequence[Exposure]:

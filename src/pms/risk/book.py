@@ -4,10 +4,11 @@ Decision 20. Floats only; a breach found here is confirmed in Decimal (`liquidat
 anything acts. Single-threaded: all calls come from the event loop's thread. Plain Python floats go in and
 out, never `np.float64`.
 
-Between changes an account's maintenance is constant (rate x entry notional), so each level is a bound on
-equity. The vectorised step only compares equity with two bounds; the few accounts that hit one are
-evaluated exactly, in Python, by the same formulas as everything else. The bounds have a little slack, so
-rounding drift can cost an evaluation but never a crossing.
+Each level is a bound on equity: a factor times maintenance. Without brackets maintenance is constant between
+changes (rate x entry notional); with them it follows the mark in straight lines, kept in a column beside
+equity. The step over the holders (`kernel`: compiled, or NumPy) only compares equity with two bounds; the few
+accounts that hit one are evaluated exactly, in Python, by the same formulas as everything else. The bounds
+have a little slack, so rounding drift can cost an evaluation but never a crossing.
 """
 
 import math
@@ -27,7 +28,7 @@ from pms.model.account import (
 from pms.model.ids import PositionId, SubAccountId
 from pms.model.price import STALE_AFTER_MS
 from pms.model.symbol import Symbol
-from pms.risk.columns import INITIAL_CAPACITY, AccountColumns, Floats, SymbolColumns
+from pms.risk.columns import AccountColumns, SymbolColumns
 from pms.risk.errors import RiskError, UnknownAccount
 from pms.risk.formulas import (
     ESCALATION_STEP,
@@ -37,7 +38,9 @@ from pms.risk.formulas import (
     maintenance_rate_or_default,
     safe_threshold,
 )
+from pms.risk.kernel import Kernel, NumpyKernel
 from pms.risk.liquidation import Level, level_of
+from pms.risk.maintenance import Brackets
 from pms.risk.view import AccountSummary, Holding, MarkedLeg, holding, mark_account
 
 BOUND_SLACK = 1e-9
@@ -87,6 +90,7 @@ class BookStatistics:
     evaluations: int
     rejected_marks: int
     account_capacity: int
+    kernel: str
 
 
 @dataclass(slots=True)
@@ -113,7 +117,10 @@ class RiskBook:
     removes it).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kernel: Kernel | None = None, brackets: Brackets[float] | None = None) -> None:
+        """Make an empty book; without a kernel it steps by NumPy, without brackets by the account's rate."""
+        self._kernel = NumpyKernel() if kernel is None else kernel
+        self._brackets = brackets
         self._accounts: dict[SubAccountId, _Account] = {}
         self._by_row: list[_Account | None] = []
         self._columns = AccountColumns()
@@ -121,9 +128,6 @@ class RiskBook:
         self._slots: dict[PositionId, tuple[SymbolColumns, int, _Account]] = {}
         self._marks: dict[str, float] = {}
         self._elevated: dict[SubAccountId, None] = {}
-        self._moved: Floats = np.zeros(INITIAL_CAPACITY)
-        self._delta: Floats = np.zeros(INITIAL_CAPACITY)
-        self._bound: Floats = np.zeros(INITIAL_CAPACITY)
         self._ticks = self._evaluations = self._rejected = 0
 
     # --- accounts and positions ---------------------------------------------------------------------------
@@ -134,7 +138,10 @@ class RiskBook:
         if known is None:
             known = self._add_account(account)
         known.cash = float(account.cash)
-        known.rate = maintenance_rate_or_default(float(account.maintenance_rate))
+        rate = maintenance_rate_or_default(float(account.maintenance_rate))
+        if rate != known.rate:
+            known.rate = rate
+            self._set_pieces(known)
         known.threshold = safe_threshold(float(rules.liquidation_threshold))
         known.mode, known.status = account.liquidation_mode, account.status
         self._columns.cash[known.row] = known.cash
@@ -167,6 +174,7 @@ class RiskBook:
             column, row, _ = slot
             column.quantities[row], column.entries[row] = quantity, held.leg.entry
         account.holdings[position.id] = held
+        self._set_piece(position.id)
         self._refresh(account)
 
     def remove_position(self, position_id: PositionId) -> None:
@@ -181,6 +189,17 @@ class RiskBook:
             self._slots[moved] = (column, row, other[2])
         del account.holdings[position_id]
         self._refresh(account)
+
+    def set_brackets(self, brackets: Brackets[float]) -> list[Crossing]:
+        """Compute maintenance by these brackets from now on; return the accounts whose level it changes."""
+        self._brackets = brackets
+        crossings = []
+        for account in self._accounts.values():
+            self._set_pieces(account)
+            self._refresh(account)
+            if account.holdings:
+                crossings.append(self._check(account))
+        return [crossing for crossing in crossings if crossing is not None]
 
     # --- ticks --------------------------------------------------------------------------------------------
 
@@ -201,24 +220,15 @@ class RiskBook:
         count = column.count
         if count == 0:
             return _QUIET
-        rows = column.accounts[:count]
-        equity, delta, bound = self._scratch(count)
-        if before > 0.0:
-            np.multiply(column.quantities[:count], price - before, out=delta)
+        if self._brackets is None:
+            hits = self._kernel.step(column, self._columns, price, before)
         else:
-            np.subtract(price, column.entries[:count], out=delta)
-            np.multiply(delta, column.quantities[:count], out=delta)
-        columns = self._columns
-        np.take(columns.equity, rows, out=equity, mode="clip")
-        np.add(equity, delta, out=equity)
-        columns.equity[rows] = equity
-        np.take(columns.low, rows, out=bound, mode="clip")
-        hit = equity <= bound
-        np.take(columns.high, rows, out=bound, mode="clip")
-        np.logical_or(hit, equity > bound, out=hit)
-        if not hit.any():
+            for row in column.leaving_piece(price):
+                self._turn_piece(column, row, price)
+            hits = self._kernel.step_with_brackets(column, self._columns, price, before)
+        if not hits:
             return Decisions(count, ())
-        crossed = [self._check_row(row) for row in rows[hit].tolist()]
+        crossed = [self._check_row(row) for row in hits]
         return Decisions(count, tuple(crossing for crossing in crossed if crossing is not None))
 
     def check(self, account_id: SubAccountId) -> Crossing | None:
@@ -234,16 +244,21 @@ class RiskBook:
         return [key for key in self._elevated if self._accounts[key].level >= level]
 
     def recompute(self) -> float:
-        """Recompute every equity from cash and marks; return the largest drift that was found, in USDT."""
+        """Recompute every equity and maintenance from cash and marks; return the largest drift that was
+        found, in USDT."""
         columns = self._columns
-        full = columns.cash.copy()
+        full, needed = columns.cash.copy(), np.zeros_like(columns.maintenance)
         for column in self._symbols.values():
             if column.priced and column.count:
                 count = column.count
                 profit = (column.price - column.entries[:count]) * column.quantities[:count]
                 full[column.accounts[:count]] += profit
+            needed[column.accounts[: column.count]] += column.needs[: column.count]
         drift = float(np.abs(full - columns.equity).max())
         columns.equity[:] = full
+        if self._brackets is not None:
+            drift = max(drift, float(np.abs(needed - columns.maintenance).max()))
+            columns.maintenance[:] = needed
         return drift
 
     # --- questions ----------------------------------------------------------------------------------------
@@ -299,7 +314,9 @@ class RiskBook:
         """Return the display view of an account at the last marks, for events. Raises UnknownAccount."""
         account = self._account(account_id)
         holdings: Sequence[Holding] = list(account.holdings.values())
-        return mark_account(account.cash, account.rate, holdings, self._marks, account.threshold)
+        return mark_account(
+            account.cash, account.rate, holdings, self._marks, account.threshold, self._brackets
+        )
 
     def statistics(self) -> BookStatistics:
         """Return the book's counters."""
@@ -312,6 +329,7 @@ class RiskBook:
             evaluations=self._evaluations,
             rejected_marks=self._rejected,
             account_capacity=self._columns.capacity,
+            kernel=self._kernel.name,
         )
 
     # --- inside -------------------------------------------------------------------------------------------
@@ -346,21 +364,45 @@ class RiskBook:
         row = column.append(position.id, account.row, quantity, entry)
         self._slots[position.id] = (column, row, account)
 
-    def _scratch(self, count: int) -> tuple[Floats, Floats, Floats]:
-        if self._moved.size < count:
-            size = 1 << (count - 1).bit_length()
-            self._moved, self._delta, self._bound = np.zeros(size), np.zeros(size), np.zeros(size)
-        return self._moved[:count], self._delta[:count], self._bound[:count]
+    def _set_pieces(self, account: _Account) -> None:
+        for position_id in account.holdings:
+            self._set_piece(position_id)
+
+    def _set_piece(self, position_id: PositionId) -> None:
+        """Put a position on its line, at its mark, or at its entry while there is none."""
+        if self._brackets is not None:
+            column, row, _ = self._slots[position_id]
+            price = column.price if column.priced else float(column.entries[row])
+            need = self._turn_piece(column, row, price)
+            column.needs[row] = need
+
+    def _turn_piece(self, column: SymbolColumns, row: int, price: float) -> float:
+        """Put a row on the line of this price, and return its maintenance there. `needs` stays: the step to
+        the price changes it, and the account's sum with it."""
+        if self._brackets is None:
+            return 0.0
+        account = self._slots[column.position_ids[row]][2]
+        size = abs(float(column.quantities[row]))
+        curve = self._brackets.curve(column.symbol, account.rate)
+        piece = curve.piece(size * price)
+        after = curve.after(piece)
+        slope = piece.rate * size
+        low, high = piece.start / size, math.inf if after is None else after.start / size
+        # The ends are rounded: a price that a line was chosen for is always within it.
+        low, high = min(low, price), high if high > price else math.nextafter(price, math.inf)
+        column.set_piece(row, slope, piece.cumulative, low, high, float(column.needs[row]))
+        return slope * price - piece.cumulative
 
     def _figures(self, account: _Account) -> Figures[float]:
         legs = [held.leg for held in account.holdings.values()]
-        return account_figures(account.cash, account.rate, legs, self._marks)
+        return account_figures(account.cash, account.rate, legs, self._marks, self._brackets)
 
     def _refresh(self, account: _Account) -> None:
         """Set the exact equity after a change, and have the next tick look at the account whatever it is."""
-        columns = self._columns
-        columns.equity[account.row] = self._figures(account).equity_raw
-        columns.low[account.row] = math.inf
+        columns, row = self._columns, account.row
+        figures = self._figures(account)
+        columns.equity[row], columns.maintenance[row] = figures.equity_raw, figures.maintenance_margin
+        columns.low_factor[row], columns.low[row] = 0.0, math.inf
         if not account.holdings:
             self._settle(account, Level.CALM, 0.0)
 
@@ -373,6 +415,7 @@ class RiskBook:
         figures = self._figures(account)
         before, after = account.level, _level(account, figures)
         self._columns.equity[account.row] = figures.equity_raw
+        self._columns.maintenance[account.row] = figures.maintenance_margin
         self._settle(account, after, figures.maintenance_margin)
         return Crossing(account.id, before, after, figures) if after is not before else None
 
@@ -383,31 +426,51 @@ class RiskBook:
             self._elevated.pop(account.id, None)
         else:
             self._elevated[account.id] = None
-        low, high = level_bounds(level, maintenance, account.threshold)
-        self._columns.low[account.row], self._columns.high[account.row] = low, high
+        columns, row = self._columns, account.row
+        low, high = level_bounds(level, account.threshold)
+        if self._brackets is None:
+            columns.low[row], columns.high[row] = low.at(maintenance), high.at(maintenance)
+        else:
+            columns.low_factor[row], columns.low[row] = low.factor, low.offset
+            columns.high_factor[row], columns.high[row] = high.factor, high.offset
 
 
-def level_bounds(level: Level, maintenance: float, threshold: float) -> tuple[float, float]:
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """An equity as a straight line over maintenance."""
+
+    factor: float
+    offset: float
+
+    def at(self, maintenance: float) -> float:
+        """Return the equity for a maintenance; a negative or undefined one counts as 0."""
+        return self.factor * maintenance + self.offset if maintenance > 0.0 else self.offset
+
+
+def level_bounds(level: Level, threshold: float) -> tuple[Bound, Bound]:
     """Return (low, high): equity at or below `low` may be worse than `level`, above `high` may be better."""
-    bounds = {
-        Level.WARN: _equity_at(maintenance, threshold - float(WARNING_STEP)),
-        Level.LIQUIDATE: _equity_at(maintenance, threshold),
-        Level.ESCALATE: _equity_at(maintenance, threshold + float(ESCALATION_STEP)),
-        Level.INSOLVENT: max(maintenance, 0.0),
+    factors = {
+        Level.WARN: _factor(threshold - float(WARNING_STEP)),
+        Level.LIQUIDATE: _factor(threshold),
+        Level.ESCALATE: _factor(threshold + float(ESCALATION_STEP)),
+        Level.INSOLVENT: 1.0,
     }
-    worse = [bound for reached, bound in bounds.items() if reached > level]
-    low = max(worse) if worse else -math.inf
-    high = bounds[level] if level is not Level.CALM else math.inf
-    return low + _slack(low), high - _slack(high)
+    worse = [factor for reached, factor in factors.items() if reached > level]
+    if not worse:
+        low = Bound(0.0, -math.inf)
+    elif max(worse) == math.inf:
+        low = Bound(0.0, math.inf)
+    else:
+        low = Bound(max(worse) * (1.0 + BOUND_SLACK), BOUND_SLACK)
+    reached_at = math.inf if level is Level.CALM else factors[level]
+    if reached_at == math.inf:
+        return low, Bound(0.0, math.inf)
+    return low, Bound(reached_at * (1.0 - BOUND_SLACK), -BOUND_SLACK)
 
 
-def _equity_at(maintenance: float, ratio: float) -> float:
-    """Return the equity at which the margin ratio is reached; a ratio of 0 or less always is."""
-    return maintenance / ratio if ratio > 0.0 else math.inf
-
-
-def _slack(bound: float) -> float:
-    return BOUND_SLACK * max(1.0, abs(bound)) if math.isfinite(bound) else 0.0
+def _factor(ratio: float) -> float:
+    """Return equity / maintenance at a margin ratio; a ratio of 0 or less is always reached."""
+    return 1.0 / ratio if ratio > 0.0 else math.inf
 
 
 def _level(account: _Account, figures: Figures[float]) -> Level:

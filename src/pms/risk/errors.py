@@ -2,7 +2,8 @@
 
 PmsError
 └── RiskError           the risk book was used against its rules
-    └── UnknownAccount  a position or question names an account that the book does not hold
+    ├── UnknownAccount  a position or question names an account that the book does not hold
+    └── KernelMissing   the compiled kernel was asked for and is not built
 """
 
 from pms.model.errors import PmsError
@@ -14,3 +15,7 @@ class RiskError(PmsError):
 
 class UnknownAccount(RiskError):
     """The account is not in the book; call `set_account` first."""
+
+
+class KernelMissing(RiskError):
+    """The setting wants the compiled kernel, which this installation does not have."""

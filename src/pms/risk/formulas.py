@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Generic, TypeVar
 
 from pms.model.account import LiquidationMode, Position, PositionSide
+from pms.risk.maintenance import Brackets, Curve
 
 Number = TypeVar("Number", float, Decimal)
 
@@ -187,20 +188,56 @@ def static_liquidation_price_decimal(
     return max(Decimal(0), static_liquidation_price(is_long, entry, cash, notional, rate, threshold))
 
 
+def price_at_ratio(
+    curve: Curve[Number],
+    is_long: bool,
+    entry: Number,
+    quantity: Number,
+    base: Number,
+    others: Number,
+    threshold: Number,
+) -> Number:
+    """Return the mark at which maintenance / equity reaches the threshold by this position's move alone.
+
+    `base` is the equity beside the position's PnL, `others` the maintenance of the rest; `quantity` > 0. The
+    account is safe in one interval of prices: the result is its lower end for a LONG, its upper end for a
+    SHORT. 0 for a LONG that is safe down to 0, and for a SHORT that is safe nowhere; the entry for a LONG
+    that is safe nowhere (spec 3.5 step 6 keeps a price that cannot be computed at the entry).
+    """
+    zero, sign = constant(base, "0"), constant(base, "1" if is_long else "-1")
+    # Safe at notional n: fixed + sign x n - (others + rate x n - cumulative) / threshold > 0.
+    fixed = base - sign * quantity * entry
+    safe_at_zero = fixed - (others + curve.maintenance(zero)) / threshold > 0
+    if safe_at_zero is is_long:
+        return zero
+    for index, piece in enumerate(curve.pieces):
+        slope = sign - piece.rate / threshold
+        if is_long and slope <= 0:
+            break
+        notional = ((others - piece.cumulative) / threshold - fixed) / slope
+        if index + 1 == len(curve.pieces) or notional <= curve.starts[index + 1]:
+            return positive_part(notional) / quantity
+    return entry
+
+
 def dynamic_liquidation_prices(
     balance: Number,
     rate: Number,
     legs: Sequence[Leg[Number]],
     marks: Mapping[str, Number],
     threshold: Number,
+    brackets: Brackets[Number] | None = None,
 ) -> dict[str, Number]:
     """Return, by position id, the mark at which the whole account reaches the threshold, all else equal
     (spec 3.5).
 
     A symbol without a mark counts at its entry; a mark of 0 is used as 0. `rate` is already defaulted.
+    Without `brackets` maintenance is the rate on entry notional and does not move.
     """
     if not legs:
         return {}
+    if brackets is not None:
+        return _bracket_liquidation_prices(balance, rate, legs, marks, safe_threshold(threshold), brackets)
     zero = constant(balance, "0")
     floor = total((leg.notional * rate for leg in legs), zero) / safe_threshold(threshold)
     profits = [pnl(leg.is_long, leg.entry, marks.get(leg.symbol, leg.entry), leg.quantity) for leg in legs]
@@ -214,6 +251,34 @@ def dynamic_liquidation_prices(
         move = (floor - base) / leg.quantity
         raw = leg.entry + move if leg.is_long else leg.entry - move
         prices[leg.id] = positive_part(raw) if math.isfinite(raw) else leg.entry
+    return prices
+
+
+def _bracket_liquidation_prices(
+    balance: Number,
+    rate: Number,
+    legs: Sequence[Leg[Number]],
+    marks: Mapping[str, Number],
+    threshold: Number,
+    brackets: Brackets[Number],
+) -> dict[str, Number]:
+    zero = constant(balance, "0")
+    known = [marks.get(leg.symbol, leg.entry) for leg in legs]
+    profits = [pnl(leg.is_long, leg.entry, mark, leg.quantity) for leg, mark in zip(legs, known, strict=True)]
+    needs = [
+        brackets.maintenance(leg.symbol, leg.quantity * mark, rate)
+        for leg, mark in zip(legs, known, strict=True)
+    ]
+    profit, need = total(profits, zero), total(needs, zero)
+    prices: dict[str, Number] = {}
+    for leg, own_profit, own_need in zip(legs, profits, needs, strict=True):
+        if not leg.quantity > 0:
+            prices[leg.id] = leg.entry
+            continue
+        base, others = balance + (profit - own_profit), need - own_need
+        curve = brackets.curve(leg.symbol, rate)
+        raw = price_at_ratio(curve, leg.is_long, leg.entry, leg.quantity, base, others, threshold)
+        prices[leg.id] = raw if math.isfinite(raw) else leg.entry
     return prices
 
 
@@ -234,12 +299,13 @@ def account_liquidation_price(
     legs: Sequence[Leg[Number]],
     marks: Mapping[str, Number],
     threshold: Number,
+    brackets: Brackets[Number] | None = None,
 ) -> Number | None:
     """Return the dynamic price of the largest position, None without positions (spec 3.6)."""
     largest = largest_leg(legs)
     if largest is None:
         return None
-    return dynamic_liquidation_prices(balance, rate, legs, marks, threshold)[largest.id]
+    return dynamic_liquidation_prices(balance, rate, legs, marks, threshold, brackets)[largest.id]
 
 
 def unrealized_pnl(legs: Iterable[Leg[Number]], marks: Mapping[str, Number], zero: Number) -> Number:
@@ -251,17 +317,27 @@ def unrealized_pnl(legs: Iterable[Leg[Number]], marks: Mapping[str, Number], zer
 
 
 def account_figures(
-    balance: Number, rate: Number, legs: Sequence[Leg[Number]], marks: Mapping[str, Number]
+    balance: Number,
+    rate: Number,
+    legs: Sequence[Leg[Number]],
+    marks: Mapping[str, Number],
+    brackets: Brackets[Number] | None = None,
 ) -> Figures[Number]:
-    """Return the display view of spec 3.2; `rate` is already defaulted, a falsy mark counts at the entry."""
+    """Return the display view of spec 3.2; `rate` is already defaulted, a falsy mark counts at the entry.
+
+    Maintenance is the rate on entry notional, or with `brackets` what they need on mark notional.
+    """
     zero = constant(balance, "0")
-    profit, exposure, margin = zero, zero, zero
+    profit, exposure, margin, needed = zero, zero, zero, zero
     for leg in legs:
-        profit = profit + pnl(leg.is_long, leg.entry, marks.get(leg.symbol) or leg.entry, leg.quantity)
+        mark = marks.get(leg.symbol) or leg.entry
+        profit = profit + pnl(leg.is_long, leg.entry, mark, leg.quantity)
         exposure = exposure + leg.notional
         margin = margin + leg.margin
+        if brackets is not None:
+            needed = needed + brackets.maintenance(leg.symbol, leg.quantity * mark, rate)
     equity_raw = balance + profit
-    maintenance = exposure * rate
+    maintenance = exposure * rate if brackets is None else needed
     ratio = maintenance / equity_raw if equity_raw > 0 else constant(balance, str(RATIO_WITHOUT_EQUITY))
     return Figures(balance, equity_raw, profit, margin, exposure, maintenance, ratio, len(legs))
 

@@ -29,6 +29,7 @@ from pms.model.symbol import Symbol, SymbolRules
 from pms.risk import messages
 from pms.risk.admission import Admission, decimal_limits, limit_refusals
 from pms.risk.formulas import maintenance_rate_or_default, pnl, validator_view
+from pms.risk.maintenance import Brackets
 from pms.risk.reservations import (
     Load,
     OpenOrder,
@@ -134,6 +135,7 @@ class GateInput:
     open_orders_limit: int | None = None
     flip_mode: FlipMode = FlipMode.NET
     real: RealPurse | None = None
+    brackets: Brackets[Decimal] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -436,6 +438,9 @@ def _admission(given: GateInput, account: SubAccount, split: _Split, price: Deci
     rate = maintenance_rate_or_default(account.maintenance_rate)
     # The opposite position's PnL is in `profit` once; the incumbent counts it twice (H19).
     view = validator_view(account.cash, rate, profit, notional, closed, ZERO)
+    maintenance = view.maintenance_margin
+    if given.brackets is not None:
+        maintenance = _bracket_maintenance(given, given.brackets, rate, closed)
     return Admission(
         leverage=request.leverage,
         price=price,
@@ -444,9 +449,25 @@ def _admission(given: GateInput, account: SubAccount, split: _Split, price: Deci
         exposure=others.exposure + split.load.exposure,
         margin_used=others.margin + used,
         equity=view.equity,
-        maintenance_margin=view.maintenance_margin,
-        available_margin=view.available_margin,
+        maintenance_margin=maintenance,
+        available_margin=view.equity - maintenance,
     )
+
+
+def _bracket_maintenance(
+    given: GateInput, brackets: Brackets[Decimal], rate: Decimal, closed: Decimal
+) -> Decimal:
+    """Σ of what the brackets need for the positions at their marks, without the part that the trade closes
+    (`closed`: entry notional)."""
+    needed = ZERO
+    for marked in given.positions:
+        position = marked.position
+        kept = Decimal(position.quantity)
+        if closed and position.symbol == given.request.symbol:
+            kept -= kept * closed / position.notional
+        notional = kept * (marked.mark or position.entry_price)
+        needed += brackets.maintenance(position.symbol, notional, rate)
+    return needed
 
 
 def _other_loads(given: GateInput) -> Load:

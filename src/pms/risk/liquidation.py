@@ -29,6 +29,7 @@ from pms.risk.formulas import (
     maintenance_rate_or_default,
     safe_threshold,
 )
+from pms.risk.maintenance import Brackets
 
 STEP_FRACTION = "0.3"
 STEP_PAUSE_MS = 2_000
@@ -195,11 +196,12 @@ def confirm(
     marks: Mapping[str, Decimal],
     rules: Mapping[str, SymbolRules],
     timing: Timing,
+    brackets: Brackets[Decimal] | None = None,
 ) -> Decision[Decimal]:
     """Decide in Decimal before acting on a breach that the float path found (decision 20)."""
     legs = [decimal_leg(position) for position in positions]
     rate = maintenance_rate_or_default(account.maintenance_rate)
-    figures = account_figures(account.cash, rate, legs, marks)
+    figures = account_figures(account.cash, rate, legs, marks, brackets)
     return decide(account.liquidation_mode, threshold, figures, legs, rules, timing)
 
 

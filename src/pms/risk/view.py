@@ -22,6 +22,7 @@ from pms.risk.formulas import (
     pnl,
     safe_threshold,
 )
+from pms.risk.maintenance import Brackets
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,12 @@ def holding(position: Position) -> Holding:
 
 
 def mark_account(
-    cash: float, rate: float, holdings: Sequence[Holding], marks: Mapping[str, float], threshold: float
+    cash: float,
+    rate: float,
+    holdings: Sequence[Holding],
+    marks: Mapping[str, float],
+    threshold: float,
+    brackets: Brackets[float] | None = None,
 ) -> tuple[AccountSummary, tuple[MarkedLeg, ...]]:
     """Evaluate an account at the given marks: spec 3.7 steps 2 and 3.
 
@@ -104,8 +110,8 @@ def mark_account(
     rate = maintenance_rate_or_default(rate)
     legs = [held.leg for held in holdings]
     known = {leg.symbol: marks.get(leg.symbol) or leg.entry for leg in legs}
-    figures = account_figures(cash, rate, legs, known)
-    prices = dynamic_liquidation_prices(cash, rate, legs, known, safe_threshold(threshold))
+    figures = account_figures(cash, rate, legs, known, brackets)
+    prices = dynamic_liquidation_prices(cash, rate, legs, known, safe_threshold(threshold), brackets)
     marked = tuple(_marked(held, known[held.leg.symbol], prices[held.leg.id]) for held in holdings)
     largest = largest_leg(legs)
     return summarize(figures, None if largest is None else prices[largest.id]), marked
@@ -134,6 +140,7 @@ def account_state(
     marks: Mapping[str, float],
     rules: RiskRules,
     sequence: int,
+    brackets: Brackets[float] | None = None,
 ) -> AccountState:
     """Return one consistent view of an account; `balance` shows cash (balance less owed, decision 4)."""
     summary, marked = mark_account(
@@ -142,6 +149,7 @@ def account_state(
         [holding(position) for position in positions],
         marks,
         float(rules.liquidation_threshold),
+        brackets,
     )
     live = tuple(
         LivePosition(position, item.mark_price, item.unrealized_pnl, item.pnl_percent, item.liquidation_price)

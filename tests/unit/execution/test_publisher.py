@@ -25,6 +25,7 @@ from pms.model.money import Money, Price
 from pms.model.order import OrderSide
 from pms.model.price import MarkPrice
 from pms.risk.book import RiskBook
+from pms.risk.maintenance import MaintenanceBasis
 from pms.runtime import SystemClock
 from tests.support.ledger import BTC, Desk, opened, sqlite_url
 from tests.support.waiting import until
@@ -43,7 +44,7 @@ def publisher_of(
     clock = SystemClock()
     prices, net = Prices(clock), net or ExchangeNet()
     holdings = Holdings(ledger.open_positions(), ledger.event_sequence)
-    views = Views(ledger, holdings, prices, net, clock)
+    views = Views(ledger, holdings, prices, net, clock, MaintenanceBasis())
     projection = StateProjection(MemoryState(clock), clock, "epoch")
     return Publisher(
         ledger,

@@ -22,10 +22,10 @@ from pms.exchange.port import (
     AccountConfigEvent,
     AccountEvent,
     ExchangePosition,
-    LeverageBracket,
     OrderEvent,
     OrderReport,
 )
+from pms.model.bracket import LeverageBracket
 from pms.model.fill import ExchangeFill, FillSource
 from pms.model.ids import ClientOrderId, ExchangeOrderId, TradeId
 from pms.model.money import ZERO, Money, Price, Quantity

@@ -9,7 +9,7 @@ from pms.exchange.binance.rest import RestClient, Security
 from pms.exchange.binance.streams import MarketStreams
 from pms.exchange.binance.symbols import SymbolDirectory
 from pms.exchange.messages import Depth, ExchangeInfo, SymbolBrackets
-from pms.exchange.port import LeverageBracket
+from pms.model.bracket import LeverageBracket
 from pms.model.price import BookTicker, MarkPrice, OrderBook, PublicTrade
 from pms.model.symbol import Symbol, SymbolRules
 

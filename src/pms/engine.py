@@ -222,6 +222,7 @@ class Engine:
             charge_open_fees=settings.charge_open_fees,
             foreign_close_allocates=settings.foreign_close is ForeignClose.ALLOCATE,
             exchange_close_allocates=settings.exchange_close is ForeignClose.ALLOCATE,
+            liquidation_fee_rate=settings.liquidation_fee_rate,
         )
         stack.push_async_callback(ledger.close)
         lease = LeaseKeeper(ledger, f"{socket.gethostname()}:{folder.path.resolve()}", clock)

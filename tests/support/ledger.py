@@ -97,6 +97,7 @@ async def opened(
     charge_open_fees: bool = True,
     foreign_close_allocates: bool = True,
     exchange_close_allocates: bool = True,
+    liquidation_fee_rate: str = "0",
 ) -> LedgerService:
     """An opened ledger that holds the lease."""
     ledger = await open_ledger(
@@ -108,6 +109,7 @@ async def opened(
         charge_open_fees=charge_open_fees,
         foreign_close_allocates=foreign_close_allocates,
         exchange_close_allocates=exchange_close_allocates,
+        liquidation_fee_rate=Decimal(liquidation_fee_rate),
     )
     try:
         await ledger.take_lease(owner, 60_000)

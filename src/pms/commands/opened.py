@@ -38,6 +38,7 @@ async def opened_ledger(
             ids,
             static_liquidation_price_decimal,
             charge_open_fees=settings.charge_open_fees,
+            liquidation_fee_rate=settings.liquidation_fee_rate,
         )
         stack.push_async_callback(ledger.close)
         if writing:

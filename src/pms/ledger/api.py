@@ -47,6 +47,7 @@ class HouseLineKind(StrEnum):
     SUSPENSE = "SUSPENSE"
     LATE_FILL = "LATE_FILL"
     TAKEOVER = "TAKEOVER"
+    ASSIGNMENT = "ASSIGNMENT"
     DUST = "DUST"
     INSURANCE = "INSURANCE"
     ROUNDING = "ROUNDING"
@@ -289,11 +290,75 @@ class Ledger(Protocol):
         ...
 
     async def transfer_to_house(
-        self, position_id: PositionId, quantity: Decimal, price: Price, kind: HouseLineKind, action: str
+        self,
+        position_id: PositionId,
+        quantity: Decimal,
+        price: Price,
+        kind: HouseLineKind,
+        action: str,
+        reference: str | None = None,
     ) -> Committed:
         """Close `quantity` of a position against the house at a stated price: two legs, no fee, no exchange
         fill, so that Σ virtual + house stays (decision 9). Raises PositionNotOpenError; a larger quantity
-        closes all."""
+        closes all.
+
+        A `reference` names the movement for good, in all these operations: a second run of the same one
+        changes nothing and returns an empty result, also when the position is closed by then.
+        """
+        ...
+
+    async def take_over(
+        self,
+        position_id: PositionId,
+        by: Actor,
+        price: Price,
+        quantity: Decimal | None = None,
+        reference: str | None = None,
+    ) -> Committed:
+        """Let the house take a position over at a stated price: TAKEN_OVER by `by.id` (an administrator, or
+        `SYSTEM_LIQ`), trade action TAKEOVER, reason ADMIN_TAKEOVER, `position_takeover` and
+        `position_closed`. With a smaller `quantity` only that part moves and the row stays open. Nothing is
+        sent. Raises PositionNotOpenError, InvalidAmountError."""
+        ...
+
+    async def net_internally(
+        self,
+        closes: Sequence[tuple[PositionId, Decimal]],
+        price: Price,
+        action: str,
+        reference: str | None = None,
+    ) -> Committed:
+        """Close positions of both sides of one symbol against each other at one price in one transaction, as
+        one fill of kind CROSS without fee; the house is not touched. On each side the closes are served in
+        the order given; what does not cancel stays open for the caller. Raises PositionNotOpenError when any
+        of them is not open, InvalidAmountError, RequestError for several symbols: then nothing changed."""
+        ...
+
+    async def assign_from_house(
+        self,
+        symbol: Symbol,
+        sub_account_id: SubAccountId,
+        quantity: Decimal,
+        price: Price,
+        leverage: Decimal,
+        actor: Actor,
+        reference: str | None = None,
+    ) -> Committed:
+        """Give `quantity` (base units, above 0) of the house's position to an account at a stated price: two
+        legs, no fee. It reduces an opposite position first (action ASSIGN) and opens or adds with the rest.
+        The account's margin is the caller's to check. Raises AccountNotFoundError, InvalidAmountError,
+        RequestError when the house holds less or the account may not open."""
+        ...
+
+    async def set_house_limit(self, symbol: Symbol | None, notional_max: Money | None, actor: Actor) -> None:
+        """Bound what the house may hold of a symbol, in USDT at mark (None: of every symbol without a limit
+        of its own); a `notional_max` of None removes the bound."""
+        ...
+
+    def house_limits(self) -> Mapping[Symbol | None, Money]: ...
+    def house_limit(self, symbol: Symbol) -> Money | None:
+        """Return the bound of a symbol in USDT, None when there is none. The ledger takes over beyond it all
+        the same (closing is always possible, decision 13): whoever acts for the house alarms and unwinds."""
         ...
 
     async def settle_holders(self, symbol: Symbol, price: Price) -> Committed:

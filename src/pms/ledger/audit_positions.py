@@ -12,6 +12,8 @@ from pms.ledger.rendering import agrees
 from pms.model.money import ZERO, plain, round_cost
 from pms.model.symbol import Symbol
 
+INTERNAL_KINDS = ("TRANSFER", "CROSS")
+
 
 def check_allocations(tables: AuditTables) -> Check:
     """Σ allocations of a fill = the fill, in quantity and fee, at its own side and price."""
@@ -26,7 +28,7 @@ def check_allocations(tables: AuditTables) -> Check:
     for fill in tables.of("pms_fills"):
         label = tables.label("pms_fills", fill)
         parts = by_fill.pop(str(fill["id"]), [])
-        if fill["kind"] == "TRANSFER":  # two legs that cancel, of the stated size
+        if fill["kind"] in INTERNAL_KINDS:  # legs that cancel, of the stated size on either side
             check.equal(label, "sum of its legs", sum((signed(part) for part in parts), ZERO), ZERO)
             total = sum((number(part, "quantity") for part in parts), ZERO) / 2
         else:
@@ -34,7 +36,7 @@ def check_allocations(tables: AuditTables) -> Check:
         check.equal(label, "sum of its allocations", total, number(fill, "quantity"))
         fee_rest += number(fill, "fee") - sum((number(part, "fee") for part in parts), ZERO)
         for part in parts:
-            same = ("symbol", "price") if fill["kind"] == "TRANSFER" else ("side", "symbol", "price")
+            same = ("symbol", "price") if fill["kind"] in INTERNAL_KINDS else ("side", "symbol", "price")
             if any(part[name] != fill[name] for name in same):
                 check.fail(
                     tables.label("pms_fill_allocations", part), "side, symbol or price differ from its fill"

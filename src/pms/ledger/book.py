@@ -67,6 +67,14 @@ class RulesRecord:
     rules: RiskRules
 
 
+@dataclass(frozen=True, slots=True)
+class HouseLimit:
+    """A `pms_house_limits` row: the notional at mark that the house may hold, None when the limit was
+    lifted."""
+
+    notional_max: Decimal | None
+
+
 class Overlay(Generic[_K, _V]):
     """A mapping above another one: writes stay here until merged; None marks a deleted key."""
 
@@ -140,6 +148,10 @@ class Book:
         self.house_cash: Overlay[HouseLineKind, Decimal] = Overlay(
             base.house_cash if base is not None else None
         )
+        # By symbol, `None` for every other; a limit that was lifted is a row without a figure.
+        self.house_limits: Overlay[Symbol | None, HouseLimit] = Overlay(
+            base.house_limits if base is not None else None
+        )
         self.mirror: Overlay[Symbol, ExchangeMirror] = Overlay(base.mirror if base is not None else None)
         self.owed_rows: Overlay[SubAccountId, bool] = Overlay(base.owed_rows if base is not None else None)
         self.fill_keys: Overlay[FillKey, bool] = Overlay(base.fill_keys if base is not None else None)
@@ -177,6 +189,7 @@ class Book:
         self.virtual_net.merge()
         self.house.merge()
         self.house_cash.merge()
+        self.house_limits.merge()
         self.mirror.merge()
         self.owed_rows.merge()
         self.fill_keys.merge()

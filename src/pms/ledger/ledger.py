@@ -9,7 +9,6 @@ from pms.ledger.api import (
     BookedFill,
     CommitListener,
     Committed,
-    HouseLineKind,
     HousePosition,
     LiquidationPriceOf,
     NewAccount,
@@ -23,11 +22,11 @@ from pms.ledger.history import CommitMark, History
 from pms.ledger.journal import Totals
 from pms.ledger.load import Loaded, load_book
 from pms.ledger.migrate import HEAD, migrate, schema_version
+from pms.ledger.movements import Movements
 from pms.ledger.operations import accounts, adoption, control, house, liquidations, orders
 from pms.ledger.operations.checkpoints import CheckpointLines, add_checkpoint_lines, finish_checkpoint
 from pms.ledger.operations.fills import book_fill
 from pms.ledger.operations.foreign import settle_holders
-from pms.ledger.operations.transfers import transfer_to_house
 from pms.ledger.plan import Plan, Settings
 from pms.ledger.queries import Queries
 from pms.ledger.store import Store
@@ -48,7 +47,7 @@ from pms.model.ids import (
     TradeId,
 )
 from pms.model.liquidation import LiquidationRecord, LiquidationState
-from pms.model.money import Money, Price, Quantity
+from pms.model.money import ZERO, Money, Price, Quantity
 from pms.model.order import ExchangeOrderStatus, JournalOrder, OrderState
 from pms.model.restriction import Restriction, RestrictionEntry
 from pms.model.symbol import Symbol
@@ -57,14 +56,14 @@ CHECKPOINT_LINES_IN_COMMIT = 200
 """Few enough that commands wait for a commit of them no longer than for any other."""
 
 
-class LedgerService:
+class LedgerService(Movements):
     """Implements `pms.ledger.api.Ledger`; see there. Made by `open_ledger`."""
 
     def __init__(self, store: Store, settings: Settings, clock: Clock, ids: IdSource, loaded: Loaded) -> None:
         self.exchange_account_id = settings.exchange_account_id
         self.store = store
         self._clock = clock
-        self._writer = Writer(store, settings, clock, ids, loaded)
+        super().__init__(Writer(store, settings, clock, ids, loaded))
         self._sequence = loaded.sequence_max
         self._owner = ""
         self._loaded: Loaded | None = loaded
@@ -318,14 +317,6 @@ class LedgerService:
         duplicate, committed = await self._writer.submit(run, wants)
         return BookedFill(duplicate, Committed() if duplicate else committed)
 
-    async def transfer_to_house(
-        self, position_id: PositionId, quantity: Decimal, price: Price, kind: HouseLineKind, action: str
-    ) -> Committed:
-        def run(plan: Plan, _: Known) -> None:
-            transfer_to_house(plan, position_id, quantity, price, kind, action)
-
-        return (await self._writer.submit(run))[1]
-
     async def settle_holders(self, symbol: Symbol, price: Price) -> Committed:
         """Close what is left on a settled symbol; see `Ledger.settle_holders`."""
 
@@ -490,10 +481,12 @@ async def open_ledger(
     charge_open_fees: bool = True,
     foreign_close_allocates: bool = True,
     exchange_close_allocates: bool = True,
+    liquidation_fee_rate: Decimal = ZERO,
 ) -> LedgerService:
     """Open, and if needed create, migrate or adopt the database of a URL, and load the book.
 
-    The ledger reads at once; the first mutation needs `take_lease`. Raises DatabaseTooNewError,
+    `liquidation_fee_rate` is the share of a liquidated notional that goes to the insurance. The ledger
+    reads at once; the first mutation needs `take_lease`. Raises DatabaseTooNewError,
     DatabaseUnavailableError.
     """
     store = await open_store(url)
@@ -510,5 +503,6 @@ async def open_ledger(
         charge_open_fees,
         foreign_close_allocates,
         exchange_close_allocates,
+        liquidation_fee_rate,
     )
     return LedgerService(store, settings, clock, ids, loaded)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from pms.ledger.api import HouseLineKind, HousePosition
-from pms.ledger.book import AccountRecord, Book, ExchangeMirror, OrderRecord, RulesRecord
+from pms.ledger.book import AccountRecord, Book, ExchangeMirror, HouseLimit, OrderRecord, RulesRecord
 from pms.ledger.load_control import load_control
 from pms.ledger.load_liquidations import load_liquidations
 from pms.ledger.reader import Reader
@@ -41,6 +41,7 @@ from pms.model.order import (
 from pms.model.symbol import Symbol
 
 TERMINAL_STATES = tuple(state.value for state in OrderState if state.terminal)
+EVERY_OTHER_SYMBOL = "*"
 OPEN_STATES = tuple(state.value for state in OrderState if not state.terminal)
 
 
@@ -308,6 +309,10 @@ async def _load_house(store: Store, ours: ExchangeAccountId, loaded: Loaded) -> 
                 quantity + reader.exact("signed_quantity"),
                 cost + reader.exact("signed_cost"),
             )
+    for row in await store.fetch("SELECT * FROM pms_house_limits WHERE exchange_account_id = ?", ours):
+        reader = Reader("pms_house_limits", row)
+        scope = None if row["symbol"] == EVERY_OTHER_SYMBOL else Symbol(reader.text("symbol"))
+        book.house_limits.set(scope, HouseLimit(reader.exact_or_none("notional_max")))
     for kind, amount in cash.items():
         book.house_cash.set(kind, amount)
     for symbol, (quantity, cost) in held.items():

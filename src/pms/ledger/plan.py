@@ -38,6 +38,8 @@ class Settings:
     charge_open_fees: bool = True
     foreign_close_allocates: bool = True
     exchange_close_allocates: bool = True
+    liquidation_fee_rate: Decimal = ZERO
+    """Share of a liquidated notional that the account pays to the house's insurance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,12 +233,17 @@ class Plan:
         return Price(round_cost(price) if price.is_finite() else ZERO)
 
     def put_position(
-        self, position: Position, *, realized_pnl: Decimal | None = None, cost_change: Decimal = ZERO
+        self,
+        position: Position,
+        *,
+        realized_pnl: Decimal | None = None,
+        cost_change: Decimal = ZERO,
+        further: Mapping[str, Cell] | None = None,
     ) -> Position:
         """Store a new or changed position in both tables. `cost_change` is the signed cost that came or
-        went."""
+        went, `further` columns of the incumbent's row that no figure follows from."""
         before = self.book.positions.get(position.id)
-        values = position_values(position, realized_pnl)
+        values = position_values(position, realized_pnl) | dict(further or {})
         exact: dict[str, Cell] = {
             "sub_account_id": position.sub_account_id,
             "symbol": position.symbol,

@@ -81,7 +81,8 @@ ours(
     "house_limits",
     # A symbol, or `*` for every other.
     text("symbol", key=True),
-    exact("notional_max"),
+    # USDT at mark; NULL where a limit was lifted.
+    exact("notional_max", nullable=True),
     text("actor"),
     moment("updated_at"),
     integer("link"),

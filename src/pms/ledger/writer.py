@@ -28,6 +28,7 @@ from pms.ledger.errors import (
 )
 from pms.ledger.load import Loaded, load_book, read_order
 from pms.ledger.missed import missed_changes
+from pms.ledger.operations.transfers import movement_key
 from pms.ledger.plan import Plan, Settings
 from pms.ledger.rendering import chain_hash
 from pms.ledger.rows import RowWrite, chain_entries, merge_writes
@@ -57,10 +58,12 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Wants:
-    """What an operation may need that the book does not hold: a fill's key, a journal order by its id."""
+    """What an operation may need that the book does not hold: a fill's key, a journal order by its id, a
+    movement by its reference."""
 
     fill: ExchangeFill | None = None
     client_order_id: ClientOrderId | None = None
+    reference: str | None = None
 
 
 class _Pending(Protocol):
@@ -317,6 +320,10 @@ class Writer:
                 # Fills that were asked for do not move the highest id: a collision is retried with a look.
                 old = item.retried or (mirror is not None and fill.trade_id <= mirror.last_trade_id)
                 if old and not self.book.fill_keys.get(key) and await self._fill_exists(key):
+                    fills.add(key)
+            if item.wants.reference is not None:
+                key = movement_key(self._settings.exchange_account_id, self.book.epoch, item.wants.reference)
+                if not self.book.fill_keys.get(key) and await self._fill_exists(key):
                     fills.add(key)
             client_id = item.wants.client_order_id
             if client_id is not None and client_id not in orders and self.book.find_order(client_id) is None:

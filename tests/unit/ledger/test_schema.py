@@ -12,8 +12,8 @@ from pms.ledger.schema import metadata
 MADE = {
     ("0001", "postgresql"): "553b91b43d4096b1",
     ("0001", "sqlite"): "a7cec5c3c021182e",
-    ("0002", "postgresql"): "b0145fcf07df1c60",
-    ("0002", "sqlite"): "ad19425b0b0ad8b1",
+    ("0002", "postgresql"): "d8e5d27f6205dbcc",
+    ("0002", "sqlite"): "14756889e82681c3",
 }
 URLS = {"postgresql": "postgresql+asyncpg://", "sqlite": "sqlite+pysqlite://"}
 

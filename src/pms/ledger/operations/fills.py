@@ -19,7 +19,10 @@ from pms.model.ids import PositionId
 from pms.model.money import ZERO, Quantity, round_cost
 from pms.model.order import JournalOrder, OrderCode
 
-_ENTRY_ACTIONS = frozenset({"", "OPEN", "ADD"})
+FLIP_ACTION = "FLIP"
+"""Journal action of a market entry of `flip_mode=incumbent` that was sent as old + new (decision 17)."""
+
+_ENTRY_ACTIONS = frozenset({"", "OPEN", "ADD", FLIP_ACTION})
 
 
 def book_fill(plan: Plan, fill: ExchangeFill, fee: Decimal, key: FillKey, known: OrderRecord | None) -> None:
@@ -124,8 +127,10 @@ def _book_own(
     if position is not None and position.side is not order.position_side:
         closing = min(fill.quantity, position.quantity)
     opening = fill.quantity - closing
-    close_fee = split_fee(fee, closing, fill.quantity) if closing else ZERO
     terms = _own_terms(fill, order, position, closing)
+    close_fee = ZERO
+    if closing:
+        close_fee = fee if terms.fee_on_close else split_fee(fee, closing, fill.quantity)
     touched: PositionId | None = None
     if position is not None and closing:
         account = reduce_position(plan, allocator, account, position, closing, close_fee, terms)
@@ -133,7 +138,7 @@ def _book_own(
     if opening and order.reduce_only:
         _give_house(plan, allocator, fill, opening, fee - close_fee, HouseLineKind.LATE_FILL)
     elif opening:
-        touched = open_position(plan, allocator, account, opening, fee - close_fee, terms, order)
+        touched = open_position(plan, allocator, account, opening, fee - close_fee, terms)
     return touched
 
 
@@ -142,7 +147,16 @@ def _own_terms(fill: ExchangeFill, order: JournalOrder, position: Position | Non
     flip = position is not None and not order.reduce_only and closing == position.quantity and left > 0
     action = "CLOSE" if order.action in _ENTRY_ACTIONS else order.action
     partial = position is not None and closing < position.quantity
-    tag = "FLIP_CLOSE" if flip else "LIQUIDATE" if action == "LIQUIDATE" else "ADL" if partial else "CLOSE"
+    incumbent_flip = order.action == FLIP_ACTION
+    tag = (
+        "FLIP_CLOSE"
+        if flip or incumbent_flip
+        else "LIQUIDATE"
+        if action == "LIQUIDATE"
+        else "ADL"
+        if partial
+        else "CLOSE"
+    )
     origin = "BOT" if order.code is OrderCode.FAPI or order.origin == "BOT" else "MANUAL"
     return Terms(
         fill.symbol,
@@ -156,6 +170,9 @@ def _own_terms(fill: ExchangeFill, order: JournalOrder, position: Position | Non
         flip,
         origin,
         order,
+        order.leverage,
+        order.babysitter_excluded,
+        incumbent_flip,
     )
 
 

@@ -4,14 +4,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
 
-from pms.ledger.api import HouseLineKind
-from pms.ledger.book import ExchangeMirror
+from pms.ledger.api import Actor, HouseLineKind
+from pms.ledger.book import ExchangeMirror, HouseLimit
 from pms.ledger.errors import InvalidAmountError
+from pms.ledger.load import EVERY_OTHER_SYMBOL
+from pms.ledger.operations.accounts import checked_amount
 from pms.ledger.operations.orders import end
 from pms.ledger.plan import Plan
+from pms.ledger.rendering import Cell
 from pms.model.ids import PositionId
-from pms.model.money import ZERO, Money, Price, round_cost
+from pms.model.money import ZERO, Money, Price, plain, round_cost
 from pms.model.order import OrderState
+from pms.model.symbol import Symbol
 
 EPOCH_ENDED = "epoch ended"
 """Reference of the house lines that no execution explains: the exchange began anew."""
@@ -83,6 +87,27 @@ def _leave_epoch(plan: Plan) -> None:
             {"signed_quantity": ZERO, "signed_cost": ZERO, "last_trade_id": 0},
         )
     plan.post("EPOCH", None)
+
+
+def set_house_limit(plan: Plan, symbol: Symbol | None, notional_max: Money | None, actor: Actor) -> None:
+    """Set or lift the bound of what the house may hold. Raises InvalidAmountError."""
+    limit = None if notional_max is None else checked_amount(notional_max, zero=True)
+    scope = EVERY_OTHER_SYMBOL if symbol is None else symbol
+    known = plan.book.house_limits.get(symbol)
+    values: dict[str, Cell] = {
+        "notional_max": limit,
+        "actor": actor.id,
+        "updated_at": plan.now_ms,
+        "link": plan.link,
+    }
+    if known is None:
+        plan.insert_ours("pms_house_limits", {"symbol": scope}, values)
+    else:
+        plan.update("pms_house_limits", (plan.ours, scope), values)
+    plan.book.house_limits.set(symbol, HouseLimit(limit))
+    before = None if known is None or known.notional_max is None else plain(known.notional_max)
+    after = None if limit is None else plain(limit)
+    plan.action(actor, "house.limit", scope, {"notional_max": before}, {"notional_max": after})
 
 
 def update_liquidation_prices(plan: Plan, prices: Mapping[PositionId, Price]) -> None:

@@ -9,7 +9,7 @@ from decimal import Decimal
 from pms.ledger.api import HouseLineKind, TradeRow
 from pms.ledger.operations.costs import apply_fill, cost_removed
 from pms.ledger.plan import Plan
-from pms.ledger.rendering import json_number, signature, signature_text
+from pms.ledger.rendering import Cell, json_number, signature, signature_text
 from pms.model.account import Position, PositionStatus, SubAccount
 from pms.model.event import JsonValue
 from pms.model.ids import ClientOrderId, ExchangeOrderId, PositionId, SubAccountId, TradeExecutionId
@@ -17,8 +17,16 @@ from pms.model.money import ZERO, Money, Price, Quantity, round_cost
 from pms.model.order import JournalOrder, OrderSide, OrderType
 from pms.model.symbol import Symbol
 
-# Ledger spec 5.4: these closes log TRADE_PNL and LIQUIDATION; every other action is its own reason.
-_REASONS = {"CLOSE": "TRADE_PNL", "LIQUIDATE": "LIQUIDATION"}
+# Ledger spec 5.4 and 5.7: these closes have reasons of their own; every other action is its own reason.
+_REASONS = {"CLOSE": "TRADE_PNL", "LIQUIDATE": "LIQUIDATION", "TAKEOVER": "ADMIN_TAKEOVER"}
+
+LIQUIDATIONS = frozenset({"LIQUIDATE", "ADL_TIER2", "ADL_TIER3", "PARTIAL_LIQUIDATION"})
+"""Actions of a liquidation: a row that they reduce to nothing ends LIQUIDATED, its account pays the fee."""
+
+SYSTEM_LIQUIDATION = "SYSTEM_LIQ"
+"""Who takes over when no administrator does (ledger spec 5.7): the liquidation itself."""
+
+LIQUIDATION_FEE = "LIQUIDATION_FEE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +44,13 @@ class Terms:
     flip: bool
     origin_type: str
     order: JournalOrder | None
+    leverage: Decimal = ZERO
+    """Of what this part opens; a part that only closes needs none."""
+    babysitter_excluded: bool = True
+    fee_on_close: bool = False
+    """True for a flip of the incumbent's kind: the account bears the order's whole fee (ledger spec 5.3)."""
+    taken_over_by: str | None = None
+    """Who took the position over: its row ends TAKEN_OVER (ledger spec 5.7)."""
 
 
 class Allocator:
@@ -43,7 +58,7 @@ class Allocator:
 
     def __init__(self, plan: Plan, fill_id: str, symbol: Symbol, price: Price) -> None:
         self._plan = plan
-        self._fill_id = fill_id
+        self.fill_id = fill_id
         self._symbol = symbol
         self._price = price
         self._number = 0
@@ -60,7 +75,7 @@ class Allocator:
         """Allocate a part: to the house, or to the account of `trade`, `position` as it is afterwards."""
         self._plan.insert_ours(
             "pms_fill_allocations",
-            {"fill_id": self._fill_id, "number": self._number},
+            {"fill_id": self.fill_id, "number": self._number},
             {
                 "sub_account_id": None if trade is None else trade.sub_account_id,
                 "position_id": None if position is None else position.id,
@@ -96,9 +111,15 @@ def reduce_position(
     notional = round_cost(terms.price * closing)
     pnl = (notional - removed) * position.side.sign - fee
     trade = _trade(plan, terms, account.id, position.id, closing, notional, fee, pnl, terms.close_action)
+    taken_over: dict[str, Cell] = {}
     if full:
-        status = PositionStatus.LIQUIDATED if terms.close_action == "LIQUIDATE" else PositionStatus.CLOSED
-        after = replace(position, status=status, revision=position.revision + 1)
+        after = replace(position, status=_end_status(terms), revision=position.revision + 1)
+        if terms.taken_over_by is not None:
+            taken_over = {
+                "taken_over": True,
+                "taken_over_by": terms.taken_over_by,
+                "taken_over_at": plan.now_ms,
+            }
     else:
         after = replace(
             position,
@@ -106,11 +127,24 @@ def reduce_position(
             cost=Money(position.cost - removed),
             revision=position.revision + 1,
         )
-    plan.put_position(after, realized_pnl=pnl if full else None, cost_change=-removed * position.side.sign)
+    plan.put_position(
+        after,
+        realized_pnl=pnl if full else None,
+        cost_change=-removed * position.side.sign,
+        further=taken_over,
+    )
     allocator.add("REDUCE", terms.side, closing, fee, trade, after)
     reason = _REASONS.get(terms.close_action, terms.close_action)
     account = plan.move_cash(account, pnl, reason, trade.id)
-    closed_as = "FLIP" if terms.flip else terms.close_action
+    account = charge_liquidation_fee(plan, account, notional, terms, trade.id)
+    _closing_events(plan, account, after, closing, pnl, terms)
+    return account
+
+
+def _closing_events(
+    plan: Plan, account: SubAccount, position: Position, closing: Decimal, pnl: Decimal, terms: Terms
+) -> None:
+    """Tell of a close or a reduction; `position` is the state after it, a closed one keeps its quantity."""
     data: dict[str, JsonValue] = {
         "positionId": position.id,
         "symbol": position.symbol,
@@ -120,28 +154,46 @@ def reduce_position(
         "realizedPnl": json_number(pnl),
         "newBalance": json_number(account.balance),
     }
-    if full:
-        plan.event("position_closed", account.id, {**data, **money, "reason": closed_as})
-    else:
+    if position.status is PositionStatus.OPEN:
         sizes: dict[str, JsonValue] = {
-            "remainingQty": json_number(after.quantity),
+            "remainingQty": json_number(position.quantity),
             "closedQty": json_number(closing),
         }
         plan.event("position_reduced", account.id, {**data, **sizes, **money, "reason": terms.close_action})
-        _position_event(plan, after)
-    return account
+        _position_event(plan, position)
+        return
+    if terms.taken_over_by is not None:
+        plan.event("position_takeover", account.id, {**data, "adminUserId": terms.taken_over_by})
+    reason = "FLIP" if terms.flip else terms.close_action
+    plan.event("position_closed", account.id, {**data, **money, "reason": reason})
+
+
+def _end_status(terms: Terms) -> PositionStatus:
+    if terms.taken_over_by is not None:
+        return PositionStatus.TAKEN_OVER
+    # H23: a full reduction is LIQUIDATED only when it was a liquidation.
+    return PositionStatus.LIQUIDATED if terms.close_action in LIQUIDATIONS else PositionStatus.CLOSED
+
+
+def charge_liquidation_fee(
+    plan: Plan, account: SubAccount, notional: Decimal, terms: Terms, trade_id: TradeExecutionId
+) -> SubAccount:
+    """Move the fee of a liquidated notional from the account to the house's insurance.
+
+    At most what the account has: the rest is waived, never owed (docs/decisions, "The liquidation fee").
+    """
+    liquidated = terms.close_action in LIQUIDATIONS or terms.taken_over_by == SYSTEM_LIQUIDATION
+    fee = min(round_cost(plan.settings.liquidation_fee_rate * notional), account.balance)
+    if not liquidated or fee <= 0:
+        return account
+    plan.house_line(HouseLineKind.INSURANCE, cash=fee, reference=trade_id, sub_account_id=account.id)
+    return plan.move_cash(account, -fee, LIQUIDATION_FEE, trade_id)
 
 
 def open_position(
-    plan: Plan,
-    allocator: Allocator,
-    account: SubAccount,
-    opening: Decimal,
-    fee: Decimal,
-    terms: Terms,
-    order: JournalOrder,
+    plan: Plan, allocator: Allocator, account: SubAccount, opening: Decimal, fee: Decimal, terms: Terms
 ) -> PositionId:
-    """Open a position or add to it with the order's leverage, and charge the fee. Returns its id."""
+    """Open a position or add to it with the terms' leverage, and charge the fee. Returns its id."""
     notional = round_cost(terms.price * opening)
     known = plan.book.open_position(account.id, terms.symbol)
     side = terms.side.opens
@@ -157,10 +209,10 @@ def open_position(
         side=side,
         quantity=Quantity(quantity),
         cost=Money(cost),
-        leverage=order.leverage,
+        leverage=terms.leverage,
         liquidation_price=liquidation_price,
         status=PositionStatus.OPEN,
-        babysitter_excluded=known.babysitter_excluded if known else order.babysitter_excluded,
+        babysitter_excluded=known.babysitter_excluded if known else terms.babysitter_excluded,
         opened_at_ms=known.opened_at_ms if known else plan.now_ms,
         revision=known.revision + 1 if known else 1,
     )
@@ -170,7 +222,7 @@ def open_position(
     )
     allocator.add("OPEN", terms.side, opening, fee, trade, position)
     if fee:
-        if plan.settings.charge_open_fees:
+        if plan.settings.charge_open_fees or terms.fee_on_close:
             plan.move_cash(account, -fee, "OPEN_FEE", trade.id)
         else:  # side by side with the incumbent the house bears it (decision 29)
             plan.house_line(HouseLineKind.FILL, cash=-fee, reference=trade.id, sub_account_id=account.id)
@@ -234,7 +286,7 @@ def _trade(
         action=action,
         origin_type=terms.origin_type,
         status="FILLED",
-        signature=_signature(plan, terms, account_id, position_id, closing=pnl is not None),
+        signature=_signature(plan, terms, account_id, position_id, None if pnl is not None else quantity),
         timestamp_ms=plan.now_ms,
     )
     plan.trade(row)
@@ -242,15 +294,15 @@ def _trade(
 
 
 def _signature(
-    plan: Plan, terms: Terms, account_id: SubAccountId, position_id: PositionId, *, closing: bool
+    plan: Plan, terms: Terms, account_id: SubAccountId, position_id: PositionId, opened: Decimal | None
 ) -> str:
     """Return the signature of ledger spec 3.13 for this kind of trade."""
     order = terms.order
     if order is not None and order.pending_order_id is not None:
         return signature(account_id, "LIMIT_FILL", order.pending_order_id, str(plan.now_ms), plan.uuid())
-    if closing or order is None:
+    if opened is None:
         return plan.sign_close(account_id, terms.close_tag, position_id)
-    quantity = signature_text(order.quantity)
+    quantity = signature_text(opened if order is None else order.quantity)
     return signature(
         account_id, terms.symbol, terms.side.opens.value, quantity, str(plan.now_ms), plan.uuid()
     )

@@ -5,7 +5,7 @@ the caller takes the figures and uses the answer in one synchronous step (decisi
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from pms.model.account import PositionSide
@@ -49,6 +49,12 @@ class SymbolBook:
     def on_side(self, side: OrderSide) -> Decimal:
         """Return the quantity that may still execute on a side."""
         return self.bids if side is OrderSide.BUY else self.asks
+
+    def with_more(self, side: OrderSide, quantity: Decimal) -> "SymbolBook":
+        """Return the book with another order on a side."""
+        if side is OrderSide.BUY:
+            return replace(self, bids=self.bids + quantity)
+        return replace(self, asks=self.asks + quantity)
 
     def worst(self) -> Decimal:
         """Return max(|net + bids|, |net - asks|): what the real margin must carry (decision 19)."""

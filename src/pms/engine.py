@@ -34,7 +34,6 @@ from pms.settings import (
     SIMULATOR,
     ExchangeTrading,
     ForeignClose,
-    MaintenanceModel,
     Role,
     Settings,
     SettingsError,
@@ -234,9 +233,9 @@ class Engine:
         self._say(f"connecting to the exchange ({settings.exchange})")
         await exchange.start()
         wired = wire(build_core(ledger, exchange, state, settings, clock), settings)
-        if settings.maintenance is MaintenanceModel.BRACKETS:
-            await wired.core.brackets.read()
+        await wired.core.brackets.read()
         await wired.guard.require()
+        await wired.real.start()
         return Parts(wired, state, lease, Checkpointer(ledger, clock), simulator)
 
     async def _shared_state(self, stack: AsyncExitStack) -> SharedState:
@@ -264,6 +263,7 @@ class Engine:
             "journal checkpoints": parts.checkpointer.run(),
             "account guard": parts.wired.guard.run(),
             "leverage brackets": parts.core.brackets.run(),
+            "real account": parts.wired.real.run(),
         }
         if parts.simulator is not None:
             works["simulated exchange"] = parts.simulator.wait_failed()

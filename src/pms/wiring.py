@@ -16,6 +16,7 @@ from pms.execution.orders import OrderRunner
 from pms.execution.prices import Prices
 from pms.execution.publisher import Publisher
 from pms.execution.queues import AccountQueues
+from pms.execution.real_account import RealAccount
 from pms.execution.resolver import DoubtResolver
 from pms.execution.sender import OrderSender
 from pms.execution.service import Trader
@@ -70,6 +71,7 @@ class Wired:
     publisher: Publisher
     events: UserEventProcessor
     guard: AccountGuard
+    real: RealAccount
 
 
 def build_core(
@@ -116,7 +118,10 @@ def wire(core: Core, settings: Settings) -> Wired:
         ledger, exchange.account, resolver, booker.book, core.net, core.clock, settings.recv_window_ms
     )
     sender = OrderSender(ledger, exchange.trading, core.live_orders, resolver, core.clock)
-    trader = _trader(core, sender, resolver, FlipMode(settings.flip_mode.value))
+    real = RealAccount(
+        exchange.account, exchange.market, ledger, core.live_orders, core.prices, core.switches, core.clock
+    )
+    trader = _trader(core, sender, resolver, FlipMode(settings.flip_mode.value), real)
     liquidator = Liquidator(
         ledger,
         trader,
@@ -132,16 +137,25 @@ def wire(core: Core, settings: Settings) -> Wired:
     publisher = _publisher(core, liquidator, RiskBook(kernel_named(settings.risk_kernel)))
     if settings.maintenance is MaintenanceModel.BRACKETS:
         _follow_brackets(core, publisher)
-    guard = AccountGuard(exchange.account, core.switches, lambda: used_symbols(core), core.clock)
+    core.brackets.on_change(real.take_brackets)
+    guard = AccountGuard(
+        exchange.account,
+        core.switches,
+        lambda: used_symbols(core),
+        core.clock,
+        on_leverages=real.take_leverages,
+    )
     events = UserEventProcessor(
-        ledger, booker, resolver, core.net, gap_filler, publisher.on_position_report, guard.recheck
+        ledger, booker, resolver, core.net, gap_filler, publisher.on_position_report, guard.recheck, real
     )
     ledger.on_commit(publisher.on_commit)
+    ledger.on_commit(real.on_commit)
     exchange.market.on_mark(publisher.take_mark)
+    exchange.market.on_mark(real.take_mark)
     exchange.market.on_book(publisher.take_book)
     for symbol in used_symbols(core):
         exchange.market.subscribe(symbol)
-    return Wired(core, resolver, gap_filler, sender, trader, liquidator, publisher, events, guard)
+    return Wired(core, resolver, gap_filler, sender, trader, liquidator, publisher, events, guard, real)
 
 
 def _follow_brackets(core: Core, publisher: Publisher) -> None:
@@ -158,7 +172,9 @@ def used_symbols(core: Core) -> tuple[Symbol, ...]:
     return tuple(dict.fromkeys((*core.ledger.fill_symbols(), *core.holdings.symbols())))
 
 
-def _trader(core: Core, sender: OrderSender, resolver: DoubtResolver, flip_mode: FlipMode) -> Trader:
+def _trader(
+    core: Core, sender: OrderSender, resolver: DoubtResolver, flip_mode: FlipMode, real: RealAccount
+) -> Trader:
     admission = Admission(
         core.ledger,
         core.live_orders,
@@ -169,6 +185,7 @@ def _trader(core: Core, sender: OrderSender, resolver: DoubtResolver, flip_mode:
         core.exchange.market.rules,
         flip_mode,
         core.maintenance,
+        real.purse,
     )
     return Trader(
         core.ledger,

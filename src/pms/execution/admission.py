@@ -25,6 +25,8 @@ from pms.model.symbol import Symbol, SymbolRules
 from pms.risk import gate, netting
 from pms.risk.gate import Approved, FlipMode, GateInput, MarkedPosition, OrderRequest
 from pms.risk.maintenance import MaintenanceBasis
+from pms.risk.real_ladder import RealLevel
+from pms.risk.real_purse import RealPurse
 from pms.risk.reservations import OpenOrder
 from pms.risk.withdrawal import refuse_withdrawal
 
@@ -40,12 +42,14 @@ class Admitted:
 @dataclass(slots=True)
 class TradingSwitches:
     """What stops new exposure: `halted` everywhere, `isolated` on symbols that the real account does not hold
-    on cross margin (decision 15). `liquidating` holds the accounts under liquidation."""
+    on cross margin (decision 15). `liquidating` holds the accounts under liquidation. `real_level` is the
+    real account's ladder (decision 19)."""
 
     ready: bool = False
     halted: bool = False
     isolated: frozenset[Symbol] = frozenset()
     liquidating: set[SubAccountId] = field(default_factory=set)
+    real_level: RealLevel = RealLevel.CALM
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,7 @@ class Admission:
         rules: Callable[[], dict[Symbol, SymbolRules]],
         flip_mode: FlipMode,
         maintenance: MaintenanceBasis,
+        real_purse: Callable[[Symbol], RealPurse] | None = None,
     ) -> None:
         self._ledger = ledger
         self._live = live_orders
@@ -83,6 +88,7 @@ class Admission:
         self._rules = rules
         self._flip_mode = flip_mode
         self._maintenance = maintenance
+        self._real_purse = real_purse
         self._withdrawing: dict[SubAccountId, list[Money]] = {}
 
     def symbols(self) -> Sequence[SymbolRules]:
@@ -260,6 +266,7 @@ class Admission:
             open_orders_limit=_open_orders_limit(symbol_rules, request),
             flip_mode=self._flip_mode,
             brackets=self._maintenance.exact,
+            real=None if self._real_purse is None else self._real_purse(request.symbol),
         )
 
     def _account(self, account_id: SubAccountId) -> SubAccount | None:

@@ -6,7 +6,7 @@ remaining quantity is what is not booked yet: until booked it counts as filled f
 closing capacity (decision 2).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TypeVar
@@ -17,6 +17,7 @@ from pms.model.ids import ClientOrderId, SubAccountId
 from pms.model.money import ZERO, Price, Quantity
 from pms.model.order import JournalOrder, OrderSide, OrderType
 from pms.model.symbol import Symbol
+from pms.risk.real_purse import NO_LOAD, SideLoad
 
 _K = TypeVar("_K")
 
@@ -45,6 +46,12 @@ class LiveOrders:
         self._orders: dict[ClientOrderId, LiveOrder] = {}
         self._by_account: dict[SubAccountId | None, dict[ClientOrderId, None]] = {}
         self._by_symbol: dict[Symbol, dict[ClientOrderId, None]] = {}
+        self._sides: dict[tuple[Symbol, OrderSide], SideLoad] = {}
+        self._on_change: Callable[[Symbol], None] | None = None
+
+    def on_change(self, listener: Callable[[Symbol], None]) -> None:
+        """Tell one listener of each symbol whose orders changed, in the step that changed them."""
+        self._on_change = listener
 
     def __len__(self) -> int:
         return len(self._orders)
@@ -74,6 +81,7 @@ class LiveOrders:
             return
         _discard(self._by_account, order.sub_account_id, client_order_id)
         _discard(self._by_symbol, order.symbol, client_order_id)
+        self._count(order, -order.remaining)
 
     def apply(self, orders: Sequence[JournalOrder]) -> None:
         """Follow committed journal rows: shrink by what is booked, drop what is terminal."""
@@ -86,6 +94,7 @@ class LiveOrders:
                 self._put(_from_journal(row))
             elif known.remaining != row.remaining_quantity:
                 self._orders[row.client_order_id] = replace(known, remaining=row.remaining_quantity)
+                self._count(known, row.remaining_quantity - known.remaining)
 
     def of_account(self, account: SubAccountId) -> Iterator[LiveOrder]:
         return (self._orders[key] for key in self._by_account.get(account, ()))
@@ -100,7 +109,12 @@ class LiveOrders:
     def on_side(self, symbol: Symbol, side: OrderSide) -> Decimal:
         """Return Σ live, in-flight and unknown quantity on one side of a symbol, of any account (decision
         12)."""
-        return sum((order.remaining for order in self.of_symbol(symbol) if order.side is side), ZERO)
+        return self.side(symbol, side).quantity
+
+    def side(self, symbol: Symbol, side: OrderSide) -> SideLoad:
+        """Return quantity and value of one side of a symbol, of any account, in time that does not grow with
+        its orders (decision 19)."""
+        return self._sides.get((symbol, side), NO_LOAD)
 
     def closing(self, account: SubAccountId, symbol: Symbol, side: PositionSide) -> Decimal:
         """Return Σ quantity of the account's reduce-only orders that would close its position of that
@@ -135,6 +149,17 @@ class LiveOrders:
         self._orders[order.client_order_id] = order
         self._by_account.setdefault(order.sub_account_id, {})[order.client_order_id] = None
         self._by_symbol.setdefault(order.symbol, {})[order.client_order_id] = None
+        self._count(order, order.remaining)
+
+    def _count(self, order: LiveOrder, change: Decimal) -> None:
+        key = (order.symbol, order.side)
+        load = self._sides.get(key, NO_LOAD).plus(change, _unit_value(order))
+        if load.quantity:
+            self._sides[key] = load
+        else:
+            self._sides.pop(key, None)
+        if self._on_change is not None:
+            self._on_change(order.symbol)
 
 
 def _discard(index: dict[_K, dict[ClientOrderId, None]], key: _K, order_id: ClientOrderId) -> None:
@@ -143,6 +168,15 @@ def _discard(index: dict[_K, dict[ClientOrderId, None]], key: _K, order_id: Clie
         group.pop(order_id, None)
         if not group:
             del index[key]
+
+
+def _unit_value(order: LiveOrder) -> Decimal | None:
+    """What the gate values a unit at: the limit price, but a sell never below the mark it was approved at;
+    None for a market order whose mark is not known any more (a restart)."""
+    price, mark = order.price, order.mark_at_approval
+    if price is None or (mark is not None and order.side is OrderSide.SELL and mark > price):
+        return mark
+    return price
 
 
 def _from_journal(row: JournalOrder) -> LiveOrder:

@@ -30,6 +30,7 @@ from pms.risk import messages
 from pms.risk.admission import Admission, decimal_limits, limit_refusals
 from pms.risk.formulas import maintenance_rate_or_default, pnl, validator_view
 from pms.risk.maintenance import Brackets
+from pms.risk.real_purse import RealPurse, real_refusals
 from pms.risk.reservations import (
     Load,
     OpenOrder,
@@ -43,9 +44,6 @@ LEVERAGE_MIN = Decimal(1)
 LEVERAGE_MAX = Decimal(125)
 LIMIT_NOTIONAL_MIN = Decimal(5)
 """A limit order is never smaller than this, whatever the symbol's filter says (spec D33)."""
-
-REAL_RATIO_BLOCKED = Decimal("0.65")
-"""Real maintenance / margin balance from which entries are blocked (decision 19)."""
 
 _CLOSING_CODES = frozenset(
     {OrderCode.LIQUIDATION, OrderCode.CLOSE, OrderCode.TRAILING_STOP, OrderCode.LIMIT_CLOSE}
@@ -89,24 +87,6 @@ class MarkedPosition:
         position = self.position
         entry = position.entry_price
         return pnl(position.side is PositionSide.LONG, entry, self.mark or entry, position.quantity)
-
-
-@dataclass(frozen=True, slots=True)
-class RealPurse:
-    """The real account on the order's symbol (decision 19). `net` signed, `bids` and `asks` Σ of all
-    accounts.
-
-    `margin_available` and `notional_cap` in USDT, the cap None when unknown; `margin_ratio` is maintenance
-    divided by margin balance.
-    """
-
-    net: Decimal
-    bids: Decimal
-    asks: Decimal
-    leverage: Decimal
-    margin_available: Decimal
-    margin_ratio: Decimal
-    notional_cap: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,7 +353,8 @@ def _assess_exposure(
             decimal_limits(limits.leverage_max, limits.notional_per_trade_max, limits.exposure_max),
         )
     found += _count_refusals(given)
-    found += _real_refusals(given.real, side, split.sent, value_price)
+    if split.opening > 0:
+        found += real_refusals(given.real, side, split.sent, value_price)
     if found:
         return _refused(*found, computed=computed)
     approved = Approved(
@@ -537,29 +518,3 @@ def _count_refusals(given: GateInput) -> list[Refusal]:
     if not rests or limit is None or given.open_orders < limit:
         return []
     return [messages.refusal(RefusalCode.OPEN_ORDERS_LIMIT, open=str(given.open_orders), max=str(limit))]
-
-
-def _real_refusals(
-    real: RealPurse | None, side: OrderSide, quantity: Decimal, price: Decimal
-) -> list[Refusal]:
-    """The second purse: only growth of the real account's worst side needs margin (decision 19)."""
-    if real is None:
-        return []
-    before = max(abs(real.net + real.bids), abs(real.net - real.asks))
-    bids = real.bids + (quantity if side is OrderSide.BUY else ZERO)
-    asks = real.asks + (quantity if side is OrderSide.SELL else ZERO)
-    after = max(abs(real.net + bids), abs(real.net - asks))
-    if after <= before:
-        return []
-    needed = (after - before) * price / real.leverage
-    over_cap = real.notional_cap is not None and after * price > real.notional_cap
-    if needed <= real.margin_available and real.margin_ratio < REAL_RATIO_BLOCKED and not over_cap:
-        return []
-    return [
-        messages.refusal(
-            RefusalCode.REAL_MARGIN_INSUFFICIENT,
-            needed=needed,
-            available=real.margin_available,
-            ratio=real.margin_ratio,
-        )
-    ]

@@ -73,12 +73,14 @@ class AccountGuard:
         used: Callable[[], Iterable[Symbol]],
         clock: Clock,
         interval_seconds: float = GUARD_SECONDS,
+        on_leverages: Callable[[Mapping[Symbol, int]], None] | None = None,
     ) -> None:
         self._account = account
         self._switches = switches
         self._used = used
         self._clock = clock
         self._interval_seconds = interval_seconds
+        self._on_leverages = on_leverages
         self._changed = asyncio.Event()
         self._verdict = Verdict("", frozenset())
         self._leverages: dict[Symbol, int] = {}
@@ -146,3 +148,5 @@ class AccountGuard:
             if before is not None and now is not None and before != now:
                 log.warning("real_leverage_changed", symbol=symbol, before=before, now=now)
         self._leverages = leverages
+        if self._on_leverages is not None:
+            self._on_leverages(leverages)

@@ -15,6 +15,7 @@ from pms.exchange.errors import ExchangeError
 from pms.exchange.port import AccountConfigEvent, AccountEvent, OrderEvent, StreamGap, UserEvent
 from pms.execution.exchange_net import ExchangeNet
 from pms.execution.fees import fee_in_settle_asset
+from pms.execution.real_account import RealAccount
 from pms.execution.resolver import DoubtResolver
 from pms.ledger.api import Ledger
 from pms.ledger.errors import FenceLostError, LedgerError
@@ -75,6 +76,7 @@ class UserEventProcessor:
         gap_filler: GapFiller,
         on_position_report: Callable[[Symbol], None],
         on_config_change: Callable[[], None],
+        real: RealAccount | None = None,
     ) -> None:
         self._ledger = ledger
         self._booker = booker
@@ -83,6 +85,7 @@ class UserEventProcessor:
         self._gap_filler = gap_filler
         self._on_position_report = on_position_report
         self._on_config_change = on_config_change
+        self._real = real
         self._order_events = self._account_events = self._gaps = self._last_event_ms = 0
 
     async def handle(self, event: UserEvent) -> None:
@@ -116,8 +119,12 @@ class UserEventProcessor:
                 for position in event.positions:
                     self._net.report(position)
                     self._on_position_report(position.symbol)
+                if self._real is not None:
+                    self._real.on_account_event(event)
             case AccountConfigEvent():
                 self._last_event_ms = event.event_time_ms
+                if self._real is not None and event.symbol is not None and event.leverage is not None:
+                    self._real.take_leverage(event.symbol, event.leverage)
                 self._on_config_change()
             case StreamGap():
                 self._gaps += 1

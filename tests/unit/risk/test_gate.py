@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import pms
 from pms.model.account import AccountStatus, Position, PositionSide, RiskRules
 from pms.model.ids import ClientOrderId
-from pms.model.money import Quantity
+from pms.model.money import ZERO, Quantity
 from pms.model.order import OrderCode, OrderSide, SelfMatchPrevention, TimeInForce
 from pms.model.price import STALE_AFTER_MS
 from pms.model.refusal import RefusalCode, Refused
@@ -23,13 +23,13 @@ from pms.risk.gate import (
     GateInput,
     MarkedPosition,
     OrderRequest,
-    RealPurse,
     approve,
     approve_amendment,
     approve_house,
     assess,
     decide,
 )
+from pms.risk.real_purse import RealPurse
 from tests.unit.risk.builders import (
     BTC,
     ETH,
@@ -57,9 +57,12 @@ def approved(given_input: GateInput) -> Approved:
     return outcome
 
 
-def purse(**changes: str | int) -> RealPurse:
-    figures = {"net": 0, "bids": 0, "asks": 0, "leverage": 20, "margin_available": 1000, "margin_ratio": 0}
-    return RealPurse(**{name: Decimal(value) for name, value in {**figures, **changes}.items()})
+def purse(
+    net: int = 0, margin_available: int = 1000, margin_ratio: str = "0", notional_cap: int | None = None
+) -> RealPurse:
+    cap = None if notional_cap is None else Decimal(notional_cap)
+    available, ratio = Decimal(margin_available), Decimal(margin_ratio)
+    return RealPurse(Decimal(net), ZERO, ZERO, Decimal(20), available, ratio, cap)
 
 
 def small(**changes: Any) -> RiskRules:
@@ -117,12 +120,16 @@ REFUSALS: list[tuple[str, GateInput]] = [
         gate_input(market(), real=purse(margin_available=4)),
     ),
     (
-        "REAL_MARGIN_INSUFFICIENT",
-        gate_input(market(), real=purse(margin_ratio="0.65")),
+        "REAL_ENTRIES_BLOCKED",
+        gate_input(market(), real=replace(purse(margin_ratio="0.65"), blocked=True)),
     ),
     (
-        "REAL_MARGIN_INSUFFICIENT",
+        "REAL_NOTIONAL_CAP",
         gate_input(market(), real=purse(notional_cap=50)),
+    ),
+    (
+        "EXCHANGE_STATE_UNKNOWN",
+        gate_input(market(), real=replace(purse(), known=False)),
     ),
 ]
 
@@ -279,9 +286,23 @@ def test_a_marketable_sell_is_valued_at_the_market() -> None:
 
 
 def test_the_real_purse_asks_only_for_growth() -> None:
-    tight = purse(net=-5, margin_available=0, margin_ratio="0.9")
+    tight = purse(net=-500, margin_available=0)
     assert codes(gate_input(market(5, LONG), real=tight)) == []
     assert codes(gate_input(market(1, SHORT), real=tight)) == ["REAL_MARGIN_INSUFFICIENT"]
+
+
+@pytest.mark.parametrize("reduce_only", [True, False])
+def test_a_reduction_is_never_refused_by_the_real_purse(reduce_only: bool) -> None:
+    """Also one that makes the real net larger, because an opposite holder covered it, and while the account
+    is unknown, blocked and at its cap."""
+    empty = replace(purse(net=-500, margin_available=-9, notional_cap=1), known=False, blocked=True)
+    closing = gate_input(market(1, SHORT, reduce_only=reduce_only), position(), real=empty)
+    assert codes(closing) == []
+
+
+def test_both_purses_refuse_with_different_codes() -> None:
+    poor = gate_input(market(110, leverage=10), account=account(balance=1000), real=purse(margin_available=4))
+    assert codes(poor) == ["INSUFFICIENT_MARGIN", "MARGIN_RATIO_EXCEEDED", "REAL_MARGIN_INSUFFICIENT"]
 
 
 def test_orders_that_never_rest_are_not_counted() -> None:

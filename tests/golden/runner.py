@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.golden import risk_math
+from tests.golden import ledger_flow, risk_math
 from tests.golden.compare import decoded
 from tests.golden_exempt import exemption
 
 Check = Callable[[Any, Any], list[str]]
 """(input, expected output) -> what differs; empty when the vector holds."""
 
-CHECKS: dict[str, Check] = {**risk_math.CHECKS}
+CHECKS: dict[str, Check] = {**risk_math.CHECKS, **ledger_flow.CHECKS}
 """Every known `fn`; whole-operation traces (lines with a `name`) are the fn `ledger_flow`."""
 
 

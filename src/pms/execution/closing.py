@@ -182,11 +182,28 @@ class Closer:
             self._admission.abandon,
         )
         result = admitted if isinstance(admitted, Refused) else await self._runner.execute(admitted)
-        if isinstance(result, Refused) and result.refusals[0].code in _EXCHANGE_CANNOT:
+        if isinstance(result, Refused) and self._exchange_cannot(result, position):
             if self._live.closing(position.sub_account_id, position.symbol, position.side):
                 return result  # only a remainder is too small: other orders may still close the rest
             return await self._transfer(wanted, left, HouseLineKind.DUST, wanted.action)
         return result
+
+    def _exchange_cannot(self, refused: Refused, position: Position) -> bool:
+        """Tell whether the refusal means that the real account cannot close this much.
+
+        A minimum notional that the known filters do not explain is reported instead: the adapter reads them
+        again at once, and the next attempt decides by what they say then.
+        """
+        refusal = refused.refusals[0]
+        if refusal.code not in _EXCHANGE_CANNOT:
+            return False
+        if refusal.code is not RefusalCode.EXCHANGE_MIN_NOTIONAL or "exchange_code" not in refusal.fields:
+            return True
+        held, rules = self._ledger.position(position.id), self._admission.symbol_rules(position.symbol)
+        mark = self._prices.mark_price(position.symbol)
+        if held is None or rules is None or mark is None:
+            return True
+        return held.quantity * Decimal(repr(mark)) < rules.notional_min
 
     async def _ask_net(self) -> bool:
         try:

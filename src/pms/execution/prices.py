@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from pms.model.account import PositionSide
-from pms.model.clock import Clock
+from pms.model.clock import Clock, set_within
 from pms.model.money import Price
 from pms.model.price import STALE_AFTER_MS, BookTicker, MarkPrice
 from pms.model.symbol import Symbol
@@ -52,12 +52,7 @@ class Prices:
         """
         if symbol in self._marks:
             return True
-        try:
-            async with asyncio.timeout(seconds_max):
-                await self._first.setdefault(symbol, asyncio.Event()).wait()
-        except TimeoutError:
-            return False
-        return True
+        return await set_within(self._first.setdefault(symbol, asyncio.Event()), self._clock, seconds_max)
 
     def take_book(self, book: BookTicker) -> None:
         self._ticks += 1

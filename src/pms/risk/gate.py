@@ -156,7 +156,7 @@ def decide(given: GateInput) -> Approved | Refused:
 
 def assess(given: GateInput) -> Assessment:
     """Decide like `decide`, and return the computed figures also when the order is refused."""
-    invalid = _number_refusals(given.request)
+    invalid = _number_refusals(given.request, given.rules)
     if invalid:
         return _refused(*invalid)
     if not given.ready:
@@ -260,8 +260,9 @@ def _refused(*refusals: Refusal, computed: dict[str, float] | None = None) -> As
     return Assessment(None, refusals, computed or {})
 
 
-def _number_refusals(request: OrderRequest) -> list[Refusal]:
-    """Numbers that no rule could judge (H20). The leverage of a reduction is never used."""
+def _number_refusals(request: OrderRequest, rules: RiskRules) -> list[Refusal]:
+    """Numbers that no rule could judge (H20). The leverage of a reduction is never used; one that the
+    account's rule forbids anyway is left to that rule and its code."""
     found: list[Refusal] = []
     if not request.quantity.is_finite() or request.quantity <= 0:
         found.append(messages.refusal(RefusalCode.INVALID_QUANTITY, quantity=str(request.quantity)))
@@ -270,7 +271,8 @@ def _number_refusals(request: OrderRequest) -> list[Refusal]:
         if price is None or not price.is_finite() or price <= 0:
             found.append(messages.refusal(RefusalCode.INVALID_PRICE, price=str(price)))
     leverage = request.leverage
-    if not request.reduce_only and not (leverage.is_finite() and LEVERAGE_MIN <= leverage <= LEVERAGE_MAX):
+    largest = LEVERAGE_MAX if leverage.is_finite() and leverage <= rules.leverage_max else Decimal("Infinity")
+    if not request.reduce_only and not (leverage.is_finite() and LEVERAGE_MIN <= leverage <= largest):
         found.append(messages.refusal(RefusalCode.INVALID_LEVERAGE, leverage=str(leverage)))
     return found
 
@@ -352,6 +354,8 @@ def _assess_exposure(
             admission,
             decimal_limits(limits.leverage_max, limits.notional_per_trade_max, limits.exposure_max),
         )
+    elif request.leverage > LEVERAGE_MAX:
+        found.append(messages.refusal(RefusalCode.INVALID_LEVERAGE, leverage=str(request.leverage)))
     found += _count_refusals(given)
     if split.opening > 0:
         found += real_refusals(given.real, side, split.sent, value_price)

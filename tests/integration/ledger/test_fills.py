@@ -320,7 +320,7 @@ async def test_a_transfer_to_the_house_has_two_legs(
     assert ledger.house_positions() == [HousePosition(BTC, Decimal(3), Decimal(250))]
     assert (ledger.expected_net(BTC), ledger.derived_wallet()) == (3, wallet)
     reasons = [log.reason for log in await ledger.queries.balance_logs(account.id, 5)]
-    assert sorted(reasons) == ["DEPOSIT", "DESYNC_CLOSE", "TRADE_PNL"]
+    assert sorted(reasons) == ["CLOSE", "DEPOSIT", "DESYNC_CLOSE"]  # the action, ledger spec 5.8
     with pytest.raises(PositionNotOpenError):
         await ledger.transfer_to_house(
             position.id, Decimal(1), Price(Decimal(1)), HouseLineKind.DUST, "CLOSE"

@@ -17,8 +17,7 @@ from pms.model.money import ZERO, Money, Price, Quantity, round_cost
 from pms.model.order import JournalOrder, OrderSide, OrderType
 from pms.model.symbol import Symbol
 
-# Ledger spec 5.4 and 5.7: these closes have reasons of their own; every other action is its own reason.
-_REASONS = {"CLOSE": "TRADE_PNL", "LIQUIDATE": "LIQUIDATION", "TAKEOVER": "ADMIN_TAKEOVER"}
+_REASONS = {"LIQUIDATE": "LIQUIDATION", "TAKEOVER": "ADMIN_TAKEOVER"}
 
 LIQUIDATIONS = frozenset({"LIQUIDATE", "ADL_TIER2", "ADL_TIER3", "PARTIAL_LIQUIDATION"})
 """Actions of a liquidation: a row that they reduce to nothing ends LIQUIDATED, its account pays the fee."""
@@ -27,6 +26,8 @@ SYSTEM_LIQUIDATION = "SYSTEM_LIQ"
 """Who takes over when no administrator does (ledger spec 5.7): the liquidation itself."""
 
 LIQUIDATION_FEE = "LIQUIDATION_FEE"
+
+_PARTIAL_CLOSES = frozenset({"ADL_TIER2", "ADL_TIER3", "PARTIAL_LIQUIDATION", "LIMIT_CLOSE"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +135,7 @@ def reduce_position(
         further=taken_over,
     )
     allocator.add("REDUCE", terms.side, closing, fee, trade, after)
-    reason = _REASONS.get(terms.close_action, terms.close_action)
-    account = plan.move_cash(account, pnl, reason, trade.id)
+    account = plan.move_cash(account, pnl, _balance_reason(terms), trade.id)
     account = charge_liquidation_fee(plan, account, notional, terms, trade.id)
     _closing_events(plan, account, after, closing, pnl, terms)
     return account
@@ -188,6 +188,13 @@ def charge_liquidation_fee(
         return account
     plan.house_line(HouseLineKind.INSURANCE, cash=fee, reference=trade_id, sub_account_id=account.id)
     return plan.move_cash(account, -fee, LIQUIDATION_FEE, trade_id)
+
+
+def _balance_reason(terms: Terms) -> str:
+    """Ledger spec 5.4 to 5.8: a close by an order of its own logs TRADE_PNL whatever asked for it, partial
+    and virtual closes log their action."""
+    virtual = terms.order is None or terms.close_action in _PARTIAL_CLOSES
+    return _REASONS.get(terms.close_action, terms.close_action if virtual else "TRADE_PNL")
 
 
 def open_position(

@@ -16,6 +16,8 @@ from pydantic_core import PydanticUndefined
 
 from pms import limits
 from pms.gateway import bounds
+from pms.model import order_life
+from pms.model.order_life import TABLE, By, Denied
 from pms.model.refusal import RefusalCode
 from pms.settings import Settings, variable_names
 from pms.simulator.canned import HTML, VARIANTS
@@ -69,6 +71,43 @@ def refusals_page() -> str:
     ]
     lines += [f"| `{code.name}` | {code.http_status} | {_cell(code.meaning)} |" for code in RefusalCode]
     return "\n".join(lines) + "\n"
+
+
+def order_life_page() -> str:
+    """Every state of an order, everything that can be heard of it, and what follows."""
+    lines = [
+        "# The life of an order",
+        "",
+        _NOTE,
+        *_paragraphs(order_life.__doc__ or ""),
+        "```mermaid",
+        "stateDiagram-v2",
+        "    [*] --> INTENT",
+        *_transitions(),
+        "```",
+        "",
+        "A dash: the state stays. *As the exchange says*: `CANCELLED`, `EXPIRED`, `FILLED` or `REJECTED`. A",
+        "denial changes nothing.",
+        "",
+    ]
+    for state, row in TABLE.items():
+        lines += [f"## {state.value}", "", "| heard | then |", "|---|---|"]
+        for heard, following in row.items():
+            text = f"denied: {following.why}" if isinstance(following, Denied) else following.value
+            lines.append(f"| {heard.value} | {'–' if following is state else text} |")
+        lines.append("")
+    return "\n".join(lines[:-1]) + "\n"
+
+
+def _transitions() -> list[str]:
+    arrows: dict[tuple[str, str], list[str]] = {}
+    for state, row in TABLE.items():
+        for heard, following in row.items():
+            named = ["CANCELLED", "EXPIRED", "FILLED", "REJECTED"] if following is By.STATUS else [following]
+            for target in named:
+                if not isinstance(target, Denied) and target != state:
+                    arrows.setdefault((state.value, str(target)), []).append(heard.value)
+    return [f"    {start} --> {end}: {', '.join(heard)}" for (start, end), heard in arrows.items()]
 
 
 def limits_page() -> str:
@@ -159,6 +198,7 @@ PAGES = {
     "settings.md": settings_page,
     "refusals.md": refusals_page,
     "limits.md": limits_page,
+    "order-life.md": order_life_page,
     "decisions/README.md": decisions_page,
 }
 

@@ -20,7 +20,6 @@ from pms.exchange.port import (
     CancelVerdict,
     Confirmed,
     ExchangePosition,
-    LeverageBracket,
     OrderEvent,
     OrderReport,
     OutcomeUnknown,
@@ -29,6 +28,7 @@ from pms.exchange.port import (
     UserEvent,
     WalletState,
 )
+from pms.model.bracket import LeverageBracket
 from pms.model.clock import Clock
 from pms.model.fill import ExchangeFill, FillSource
 from pms.model.ids import ClientOrderId, ExchangeOrderId, TradeId

@@ -11,7 +11,7 @@ from pms.model.ids import ClientOrderId
 from pms.model.order import JournalOrder, OrderState
 from pms.model.refusal import RefusalCode, Refused
 
-_IN_DOUBT = frozenset({OrderState.INTENT, OrderState.SENT, OrderState.UNKNOWN})
+_IN_DOUBT = frozenset({OrderState.INTENT, OrderState.UNKNOWN})
 _NEVER_ACCEPTED = frozenset({OrderState.REJECTED, OrderState.NOT_EXECUTED})
 
 

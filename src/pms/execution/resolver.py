@@ -182,7 +182,9 @@ class DoubtResolver:
             # It has no trade that would show it, and the query lags behind what the exchange did.
             log.error("unknown_order_among_the_open_ones", client_order_id=order.client_order_id)
             return False
-        await self._ledger.record_not_executed(order.client_order_id, "proved absent on the exchange")
+        await self._ledger.record_not_executed(
+            order.client_order_id, "proved absent on the exchange", proved_absent=True
+        )
         self._absent += 1
         return True
 

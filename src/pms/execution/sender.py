@@ -148,6 +148,8 @@ class OrderSender:
                         self._resolver.watch(client_id)
             case RefusedByExchange(code=code, message=message):
                 await self._ledger.record_rejected(client_id, str(code), message)
+                if self._ledger.order(client_id) is not None:
+                    self._resolver.watch(client_id)  # the stream has confirmed it: the exchange is asked
             case NotSent(reason=reason):
                 await self._ledger.record_not_executed(client_id, reason)
             case OutcomeUnknown(timestamp_ms=timestamp_ms, recv_window_ms=recv_window_ms, reason=reason):

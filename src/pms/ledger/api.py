@@ -260,9 +260,16 @@ class Ledger(Protocol):
         self, client_order_id: ClientOrderId, timestamp_ms: int, recv_window_ms: int
     ) -> None: ...
 
-    async def record_rejected(self, client_order_id: ClientOrderId, code: str, message: str) -> None: ...
+    async def record_rejected(self, client_order_id: ClientOrderId, code: str, message: str) -> None:
+        """End an order that the exchange refused. One that it has confirmed otherwise stays: it is asked."""
+        ...
 
-    async def record_not_executed(self, client_order_id: ClientOrderId, reason: str) -> None: ...
+    async def record_not_executed(
+        self, client_order_id: ClientOrderId, reason: str, *, proved_absent: bool = False
+    ) -> None:
+        """End an order that was certainly not sent, or is proved absent on the exchange (decision 2). One
+        that the exchange has confirmed meanwhile stays."""
+        ...
 
     async def record_terminal(
         self,

@@ -48,7 +48,8 @@ from pms.model.ids import (
 )
 from pms.model.liquidation import LiquidationRecord, LiquidationState
 from pms.model.money import ZERO, Money, Price, Quantity
-from pms.model.order import ExchangeOrderStatus, JournalOrder, OrderState
+from pms.model.order import ExchangeOrderStatus, JournalOrder
+from pms.model.order_life import OrderInput
 from pms.model.restriction import Restriction, RestrictionEntry
 from pms.model.symbol import Symbol
 
@@ -270,17 +271,20 @@ class LedgerService(Movements):
         await self._writer.submit(run)
 
     async def record_rejected(self, client_order_id: ClientOrderId, code: str, message: str) -> None:
-        await self._refuse(client_order_id, OrderState.REJECTED, code, message)
+        await self._refuse(client_order_id, OrderInput.REFUSED, code, message)
 
-    async def record_not_executed(self, client_order_id: ClientOrderId, reason: str) -> None:
-        await self._refuse(client_order_id, OrderState.NOT_EXECUTED, "NOT_EXECUTED", reason)
+    async def record_not_executed(
+        self, client_order_id: ClientOrderId, reason: str, *, proved_absent: bool = False
+    ) -> None:
+        heard = OrderInput.PROVED_ABSENT if proved_absent else OrderInput.NOT_SENT
+        await self._refuse(client_order_id, heard, "NOT_EXECUTED", reason)
 
     async def _refuse(
-        self, client_order_id: ClientOrderId, state: OrderState, code: str, message: str
+        self, client_order_id: ClientOrderId, heard: OrderInput, code: str, message: str
     ) -> None:
         def run(plan: Plan, known: Known) -> None:
             record = plan.book.find_order(client_order_id) or known.orders.get(client_order_id)
-            orders.record_refused(plan, record, state, code, message)
+            orders.record_refused(plan, record, heard, code, message)
 
         await self._writer.submit(run, Wants(client_order_id=client_order_id))
 

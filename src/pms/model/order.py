@@ -96,15 +96,15 @@ class Priority(StrEnum):
 class OrderState(StrEnum):
     """Life of an order in the journal.
 
-    1. INTENT: committed, not sent. 2. SENT: handed to the transport, no answer yet. 3. UNKNOWN: the answer
-    was lost; a state of its own that no path maps to failure (decision 2). 4. LIVE: the exchange has
-    confirmed it. 5. FINISHING: the exchange says terminal, but not all executed quantity is booked yet. 6.
-    FILLED, CANCELLED, EXPIRED: terminal and fully booked. 7. REJECTED: refused by the exchange. 8.
-    NOT_EXECUTED: proved absent.
+    1. INTENT: committed; sent or not, no answer yet (a crash leaves nothing that tells the two apart). 2.
+    UNKNOWN: the answer was lost; a state of its own that no path maps to failure (decision 2). 3. LIVE: the
+    exchange has confirmed it. 4. FINISHING: the exchange says terminal, but not all executed quantity is
+    booked yet. 5. FILLED, CANCELLED, EXPIRED: terminal and fully booked. 6. REJECTED: refused by the
+    exchange. 7. NOT_EXECUTED: certainly not sent, or proved absent. What leads from one to another:
+    `pms.model.order_life`.
     """
 
     INTENT = "INTENT"
-    SENT = "SENT"
     UNKNOWN = "UNKNOWN"
     LIVE = "LIVE"
     FINISHING = "FINISHING"

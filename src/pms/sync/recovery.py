@@ -184,7 +184,7 @@ class GapFiller:
         # The earlier process signed no request after its death: the exchange's clock now bounds all of them.
         now_ms = await self._account.server_time_ms()
         for order in self._ledger.open_orders():
-            if order.state in (OrderState.INTENT, OrderState.SENT):
+            if order.state is OrderState.INTENT:
                 await self._ledger.record_unknown(order.client_order_id, now_ms, self._recv_window_ms)
 
     def _orders_to_ask(self, first: bool) -> list[JournalOrder]:

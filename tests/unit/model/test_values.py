@@ -62,7 +62,6 @@ def test_opening_and_closing_sides() -> None:
 def test_only_final_states_are_terminal_and_unknown_is_not() -> None:
     assert {state for state in OrderState if not state.terminal} == {
         OrderState.INTENT,
-        OrderState.SENT,
         OrderState.UNKNOWN,
         OrderState.LIVE,
         OrderState.FINISHING,

@@ -10,13 +10,13 @@ from pms.ledger.api import HouseLineKind
 from pms.ledger.book import ExchangeMirror, OrderRecord
 from pms.ledger.operations.costs import apply_fill, split_fee
 from pms.ledger.operations.foreign import book_foreign
-from pms.ledger.operations.orders import acknowledge, settle
+from pms.ledger.operations.orders import acknowledge, record_fill
 from pms.ledger.operations.parts import Allocator, Terms, give_house, open_position, reduce_position
 from pms.ledger.plan import Plan
 from pms.model.account import AccountStatus, Position, SubAccount
 from pms.model.fill import ExchangeFill, FillKey, FillKind, FillSource
 from pms.model.ids import PositionId
-from pms.model.money import ZERO, Quantity, round_cost
+from pms.model.money import ZERO, round_cost
 from pms.model.order import JournalOrder, OrderCode
 
 FLIP_ACTION = "FLIP"
@@ -49,12 +49,7 @@ def book_fill(plan: Plan, fill: ExchangeFill, fee: Decimal, key: FillKey, known:
         position_id = _book_own(plan, allocator, fill, fee, account, order)
         if order.position_id is None and position_id is not None:
             order = replace(order, position_id=position_id)
-    booked = Quantity(order.booked_quantity + fill.quantity)
-    order = replace(
-        order, booked_quantity=booked, executed_quantity=Quantity(max(order.executed_quantity, booked))
-    )
-    notional = record.booked_notional + round_cost(fill.price * fill.quantity)
-    settle(plan, replace(record, order=order, booked_notional=notional))
+    record_fill(plan, replace(record, order=order), fill.quantity, round_cost(fill.price * fill.quantity))
     plan.post("FILL", fill_id)
 
 

@@ -13,15 +13,9 @@ from pms.model.exchange_close import NEVER_REPLACED, NEVER_REPLACED_CODES
 from pms.model.ids import ClientOrderId, ExchangeOrderId, PendingOrderId
 from pms.model.money import ZERO, Quantity, round_cost
 from pms.model.order import ExchangeOrderStatus, JournalOrder, OrderCode, OrderState, OrderType
+from pms.model.order_life import Denied, OrderInput, OrderLife
 from pms.model.symbol import Symbol
 
-_END_STATE = {
-    ExchangeOrderStatus.FILLED: OrderState.FILLED,
-    ExchangeOrderStatus.CANCELLED: OrderState.CANCELLED,
-    ExchangeOrderStatus.EXPIRED: OrderState.EXPIRED,
-    ExchangeOrderStatus.SELF_MATCH: OrderState.EXPIRED,
-    ExchangeOrderStatus.REJECTED: OrderState.REJECTED,
-}
 _PENDING_TYPE = {
     OrderCode.CHASE: "CHASE_LIMIT",
     OrderCode.SCALPER: "SCALPER_LIMIT",
@@ -120,8 +114,9 @@ def acknowledge(plan: Plan, record: OrderRecord, exchange_order_id: ExchangeOrde
     order = record.order
     if order.exchange_order_id is None:
         order = replace(order, exchange_order_id=exchange_order_id)
-    if order.state in (OrderState.INTENT, OrderState.SENT, OrderState.UNKNOWN):
-        order = replace(order, state=OrderState.LIVE)
+    heard = life_of(record).hear(OrderInput.ACKNOWLEDGED)
+    if isinstance(heard, OrderLife):
+        order = replace(order, state=heard.state)
     if order.pending_order_id is None and order.type is OrderType.LIMIT and not order.state.terminal:
         order = _rest(plan, order)
     return record if order == record.order else replace(record, order=order)
@@ -167,25 +162,23 @@ def record_unknown(plan: Plan, record: OrderRecord | None, timestamp_ms: int, re
     """Note that the answer was lost; the request's signature time and window are what a proof needs later."""
     record = _required(record, "unknown")
     order = replace(record.order, timestamp_ms=timestamp_ms, recv_window_ms=recv_window_ms)
-    if order.state in (OrderState.INTENT, OrderState.SENT):
-        order = replace(order, state=OrderState.UNKNOWN)
+    heard = life_of(record).hear(OrderInput.DOUBTED)
+    if isinstance(heard, OrderLife):
+        order = replace(order, state=heard.state)
     plan.put_order(replace(record, order=order))
 
 
 def record_refused(
-    plan: Plan, record: OrderRecord | None, state: OrderState, code: str, message: str
+    plan: Plan, record: OrderRecord | None, heard: OrderInput, code: str, message: str
 ) -> None:
-    """Note that the exchange refused the order, or that it was proved absent. A fill that is booked says
-    otherwise: then the order ends as EXPIRED with what was booked."""
-    record = _required(record, state.value)
+    """Note REFUSED, NOT_SENT or PROVED_ABSENT. What contradicts the exchange's own confirmation changes
+    nothing. A fill that is booked says otherwise: then the order ends as EXPIRED with what was booked."""
+    record = _required(record, heard.value)
     order = record.order
-    if order.state.terminal:
+    after = life_of(record).refused(heard)
+    if order.state.terminal or isinstance(after, Denied):
         return
-    if state is OrderState.NOT_EXECUTED and order.state in (OrderState.LIVE, OrderState.FINISHING):
-        return  # the exchange has confirmed it meanwhile: its absence was a query's lag, never proof
-    if order.booked_quantity:
-        state = OrderState.EXPIRED
-    order = replace(order, state=state, reject_code=code, reject_message=message)
+    order = replace(order, state=after.state, reject_code=code, reject_message=message)
     end(plan, replace(record, order=order))
 
 
@@ -205,30 +198,40 @@ def record_terminal(
     order = record.order
     if order.state.terminal and executed <= order.booked_quantity:
         return order
-    executed = Quantity(max(executed, order.booked_quantity))
-    order = replace(order, executed_quantity=executed)
     if status is ExchangeOrderStatus.SELF_MATCH:
         order = replace(order, reject_code=status.value)  # decision 14: the owner is told why
     elif expiry_reason in NEVER_REPLACED:
         why = f"the exchange ended the order (expiry reason {expiry_reason}); it is not placed again"
         order = replace(order, reject_code=NEVER_REPLACED[expiry_reason], reject_message=why)
-    return settle(plan, replace(record, order=order, final_status=status))
+    return settle(plan, replace(record, order=order), life_of(record).end(status, executed))
 
 
-def settle(plan: Plan, record: OrderRecord) -> JournalOrder:
-    """Write an order after its booked or executed quantity changed; end it when both agree (decision 2)."""
+def record_fill(plan: Plan, record: OrderRecord, quantity: Quantity, notional: Decimal) -> JournalOrder:
+    """Note the booking of an execution: `quantity` in base units, `notional` in the settle asset."""
+    total = record.booked_notional + notional
+    return settle(plan, replace(record, booked_notional=total), life_of(record).fill(quantity))
+
+
+def life_of(record: OrderRecord) -> OrderLife:
+    """Return what an order's life is decided by."""
     order = record.order
-    if order.state.terminal and order.executed_quantity <= order.booked_quantity:
-        return plan.put_order(record)  # a late fill of an order that had ended: booked, its state stays
-    if order.booked_quantity >= order.quantity:
-        return end(plan, replace(record, order=replace(order, state=OrderState.FILLED)))
-    final = record.final_status
-    if final is None:
-        live = OrderState.LIVE if order.booked_quantity else order.state
-        return plan.put_order(replace(record, order=replace(order, state=live)))
-    if order.booked_quantity >= order.executed_quantity:
-        return end(plan, replace(record, order=replace(order, state=_END_STATE[final])))
-    return plan.put_order(replace(record, order=replace(order, state=OrderState.FINISHING)))
+    return OrderLife(
+        order.state, order.quantity, order.executed_quantity, order.booked_quantity, record.final_status
+    )
+
+
+def settle(plan: Plan, record: OrderRecord, life: OrderLife) -> JournalOrder:
+    """Write an order with its life as it is now; one that ends by this gets its end's rows and event."""
+    ends = life.state.terminal and not record.order.state.terminal
+    order = replace(
+        record.order,
+        state=life.state,
+        quantity=life.quantity,
+        executed_quantity=life.executed,
+        booked_quantity=life.booked,
+    )
+    record = replace(record, order=order, final_status=life.final)
+    return end(plan, record) if ends else plan.put_order(record)
 
 
 def end(plan: Plan, record: OrderRecord) -> JournalOrder:

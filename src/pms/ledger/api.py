@@ -27,6 +27,7 @@ from pms.model.ids import (
     TradeId,
     UserId,
 )
+from pms.model.income import FundingRate, Income
 from pms.model.liquidation import LiquidationRecord, LiquidationState
 from pms.model.money import Money, Price, Quantity
 from pms.model.order import ExchangeOrderStatus, JournalOrder, OrderCode, OrderSide, OrderType, TimeInForce
@@ -55,6 +56,7 @@ class HouseLineKind(StrEnum):
     OPENING_DIFFERENCE = "OPENING_DIFFERENCE"
     WRITE_OFF = "WRITE_OFF"
     FUNDING = "FUNDING"
+    INCOME = "INCOME"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,16 @@ class BookedFill:
 
     duplicate: bool
     committed: Committed
+
+
+@dataclass(frozen=True, slots=True)
+class BookedFunding:
+    """Result of booking a funding. `duplicate` True: it was booked before and nothing changed. `amount` is
+    what the accounts received together (negative: paid)."""
+
+    duplicate: bool
+    accounts: int
+    amount: Decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,6 +387,38 @@ class Ledger(Protocol):
         ...
 
     def fill_key(self, fill: ExchangeFill) -> FillKey: ...
+
+    async def book_funding(self, funding: FundingRate) -> BookedFunding:
+        """Settle a funding with every sub-account that held the symbol then, exactly once, also when the net
+        is zero (decision 8): each receives -signed quantity x mark x rate, the house is the counterpart.
+
+        Held by exchange trade time: executions before the moment count, those of its own millisecond do not.
+        A fill that is booked later with an earlier trade time corrects what it changes in its own
+        transaction. A crash in the middle leaves whole accounts; calling again goes on with the rest.
+        """
+        ...
+
+    async def book_income(self, income: Income) -> bool:
+        """Post a line of the real account's income to the house, exactly once (decision 8). False: it was
+        posted before, or an execution explains it. Only lines in the settlement asset."""
+        ...
+
+    async def set_watermark(self, name: str, moment_ms: int) -> None:
+        """Keep up to which moment something outside was read; 0 forgets it."""
+        ...
+
+    def watermark(self, name: str) -> int:
+        """Return the moment kept under the name, Unix ms; 0 when there is none."""
+        ...
+
+    def last_funding_ms(self, symbol: Symbol) -> int:
+        """Return the time of the symbol's last booked funding; 0 before the first."""
+        ...
+
+    async def held_since(self, symbol: Symbol, since_ms: int) -> int | None:
+        """Return from when on, not before `since_ms`, some sub-account held the symbol; None for nobody.
+        Exchange trade time, Unix ms."""
+        ...
 
     async def create_account(self, account: NewAccount, actor: Actor) -> SubAccount: ...
     async def deposit(self, sub_account_id: SubAccountId, amount: Money, actor: Actor) -> SubAccount:

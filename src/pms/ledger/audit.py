@@ -10,6 +10,7 @@ from decimal import Decimal, localcontext
 
 from pms.ledger.audit_chain import check_chain
 from pms.ledger.audit_checkpoints import check_checkpoints
+from pms.ledger.audit_funding import check_funding
 from pms.ledger.audit_liquidations import check_liquidations
 from pms.ledger.audit_money import check_balances, check_journal, check_owed, check_wallet
 from pms.ledger.audit_positions import (
@@ -119,5 +120,6 @@ def _audit_one(tables: AuditTables, exchange: ExchangeFigures | None) -> list[Ch
         *check_netting(tables, positions),
         check_orders(tables),
         check_checkpoints(tables),
+        *check_funding(tables),
         *check_chain(tables),
     ]

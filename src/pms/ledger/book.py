@@ -166,6 +166,8 @@ class Book:
         self.liquidations: Overlay[SubAccountId, LiquidationRecord] = Overlay(
             base.liquidations if base is not None else None
         )
+        self.funding_times: Overlay[Symbol, int] = Overlay(base.funding_times if base is not None else None)
+        self.watermarks: Overlay[str, int] = Overlay(base.watermarks if base is not None else None)
         self.epoch: str = base.epoch if base else ""
         self.event_epoch: str = base.event_epoch if base else ""
         self.registered_at_ms: int = base.registered_at_ms if base else 0
@@ -197,6 +199,8 @@ class Book:
         self.event_sequence.merge()
         self.restrictions.merge()
         self.liquidations.merge()
+        self.funding_times.merge()
+        self.watermarks.merge()
         base.epoch, base.wallet_adopted = self.epoch, self.wallet_adopted
         base.adopted_at_ms = self.adopted_at_ms
         base.event_epoch, base.registered_at_ms = self.event_epoch, self.registered_at_ms

@@ -18,6 +18,7 @@ from pms.ledger.book import Book
 from pms.ledger.databases import open_store
 from pms.ledger.directory import Directory
 from pms.ledger.errors import InvalidAmountError, LeaseHeldError
+from pms.ledger.funding_service import FundingService
 from pms.ledger.history import CommitMark, History
 from pms.ledger.journal import Totals
 from pms.ledger.load import Loaded, load_book
@@ -27,6 +28,7 @@ from pms.ledger.operations import accounts, adoption, control, house, liquidatio
 from pms.ledger.operations.checkpoints import CheckpointLines, add_checkpoint_lines, finish_checkpoint
 from pms.ledger.operations.fills import book_fill
 from pms.ledger.operations.foreign import settle_holders
+from pms.ledger.operations.funding import correct_funding
 from pms.ledger.plan import Plan, Settings
 from pms.ledger.queries import Queries
 from pms.ledger.store import Store
@@ -57,7 +59,7 @@ CHECKPOINT_LINES_IN_COMMIT = 200
 """Few enough that commands wait for a commit of them no longer than for any other."""
 
 
-class LedgerService(Movements):
+class LedgerService(Movements, FundingService):
     """Implements `pms.ledger.api.Ledger`; see there. Made by `open_ledger`."""
 
     def __init__(self, store: Store, settings: Settings, clock: Clock, ids: IdSource, loaded: Loaded) -> None:
@@ -315,6 +317,7 @@ class LedgerService(Movements):
             if plan.book.fill_keys.get(key) or key in known.fills:
                 return True
             book_fill(plan, fill, fee, key, known.orders.get(fill.client_order_id))
+            correct_funding(plan, known.later_fundings)
             return False
 
         wants = Wants(fill, fill.client_order_id if fill.client_order_id.startswith("PMS") else None)

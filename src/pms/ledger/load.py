@@ -6,6 +6,7 @@ from decimal import Decimal
 from pms.ledger.api import HouseLineKind, HousePosition
 from pms.ledger.book import AccountRecord, Book, ExchangeMirror, HouseLimit, OrderRecord, RulesRecord
 from pms.ledger.load_control import load_control
+from pms.ledger.load_funding import load_funding
 from pms.ledger.load_liquidations import load_liquidations
 from pms.ledger.reader import Reader
 from pms.ledger.rendering import Row, agrees
@@ -164,6 +165,7 @@ async def load_book(store: Store, ours: ExchangeAccountId) -> Loaded:
     await _load_house(store, ours, loaded)
     await load_control(store, ours, loaded.book)
     await load_liquidations(store, ours, loaded.book)
+    await load_funding(store, ours, loaded.book)
     sql = (
         "SELECT e.sub_account_id, (SELECT max(sequence) FROM pms_outbox o WHERE o.sub_account_id"
         " = e.sub_account_id AND o.exchange_account_id = e.exchange_account_id) AS last"

@@ -161,17 +161,22 @@ class Plan:
         return account
 
     def move_cash(
-        self, account: SubAccount, delta: Decimal, reason: str, trade_id: TradeExecutionId | None = None
+        self,
+        account: SubAccount,
+        delta: Decimal,
+        reason: str,
+        trade_id: TradeExecutionId | None = None,
+        log_id: str | None = None,
     ) -> SubAccount:
         """Apply a requested delta (ledger spec 5.0.2, decision 4): a credit repays what is owed first, a
-        debit is clamped at zero and the rest is owed. Writes the balance log; `change_amount` keeps the
-        requested delta."""
+        debit is clamped at zero and the rest is owed. Writes the balance log (under `log_id` if given);
+        `change_amount` keeps the requested delta."""
         before = account.balance
         repaid = min(account.owed, delta) if delta > 0 else ZERO
         wanted = before + delta - repaid
         after = max(ZERO, wanted)
         owed_change = (after - wanted) - repaid
-        log_id = self.uuid()
+        log_id = log_id or self.uuid()
         self.insert(
             "balance_logs",
             (log_id,),

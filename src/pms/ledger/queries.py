@@ -6,6 +6,7 @@ from decimal import Decimal
 
 from pms.ledger.api import TradeRow
 from pms.ledger.errors import DuplicateKeyError
+from pms.ledger.funding_views import FundingLine, read_residues
 from pms.ledger.load import read_order
 from pms.ledger.load_liquidations import read_liquidation
 from pms.ledger.reader import Reader
@@ -109,6 +110,10 @@ class Queries:
         )
         rows = await self._store.fetch(sql, self._ours, sub_account_id, limit)
         return [read_liquidation(row) for row in rows]
+
+    async def fundings(self, since_ms: int) -> Sequence[FundingLine]:
+        """Return the funding moments since a time, oldest first: exchange, accounts, and the residue."""
+        return await read_residues(self._store, self._ours, since_ms)
 
     async def trade_time_ms(self, symbol: Symbol, trade_id: TradeId) -> int:
         """Return when the last execution up to a trade id was made, Unix ms; 0 when there is none."""

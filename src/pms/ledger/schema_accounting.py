@@ -13,6 +13,8 @@ ours(
     "funding_events",
     text("symbol", key=True),
     integer("funding_time", key=True),
+    # REGULAR, or SPECIAL (dividends of TradFi perpetuals), which may share its moment with a regular one.
+    text("type", key=True),
     exact("rate"),
     exact("mark_price"),
     moment("booked_at"),
@@ -23,6 +25,7 @@ ours(
     "funding_payments",
     text("symbol", key=True),
     integer("funding_time", key=True),
+    text("type", key=True),
     # A sub-account. `number` 0 is the payment, later ones correct it after a late execution.
     text("sub_account_id", key=True),
     integer("number", key=True),
@@ -36,14 +39,25 @@ ours(
 )
 ours(
     "income",
+    # Ids start anew with an epoch; the native name never changes, unlike what we make of it.
+    text("epoch", key=True),
     text("income_type", key=True),
     text("transaction_id", key=True),
-    text("symbol", key=True),
+    text("native_symbol", key=True),
+    text("symbol", nullable=True),
     text("asset"),
     exact("amount"),
     text("kind"),
     integer("income_time"),
     moment("booked_at"),
+    integer("link"),
+    since=SINCE,
+)
+ours(
+    "watermarks",
+    text("name", key=True),
+    integer("moment_ms"),
+    moment("updated_at"),
     integer("link"),
     since=SINCE,
 )
@@ -75,6 +89,7 @@ CHAINED: dict[str, tuple[str, ...]] = {
     "pms_funding_events": ("*",),
     "pms_funding_payments": ("*",),
     "pms_income": ("*",),
+    "pms_watermarks": ("*",),
     "pms_checkpoints": ("*",),
     "pms_checkpoint_lines": ("*",),
 }

@@ -9,7 +9,7 @@ before anyone is told.
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import localcontext
 from typing import Generic, Protocol, TypeVar
 
@@ -26,6 +26,7 @@ from pms.ledger.errors import (
     LedgerError,
     UnfitValueError,
 )
+from pms.ledger.funding_reads import FundingReads, FundingState
 from pms.ledger.load import Loaded, load_book, read_order
 from pms.ledger.missed import missed_changes
 from pms.ledger.operations.transfers import movement_key
@@ -37,6 +38,7 @@ from pms.ledger.store import FenceGuard, Store
 from pms.model.clock import Clock
 from pms.model.fill import ExchangeFill, FillKey
 from pms.model.ids import ClientOrderId, Fence, IdSource
+from pms.model.income import FundingKey, Income
 from pms.model.money import CONTEXT
 
 QUEUE_MAX = 10_000
@@ -54,16 +56,21 @@ class Known:
 
     fills: frozenset[FillKey] = frozenset()
     orders: Mapping[ClientOrderId, OrderRecord] = field(default_factory=dict)
+    funding: FundingState = field(default_factory=FundingState)
+    later_fundings: Sequence[FundingState] = ()
+    income_posted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Wants:
     """What an operation may need that the book does not hold: a fill's key, a journal order by its id, a
-    movement by its reference."""
+    movement by its reference, what was executed since a funding, a line of income."""
 
     fill: ExchangeFill | None = None
     client_order_id: ClientOrderId | None = None
     reference: str | None = None
+    funding: FundingKey | None = None
+    income: Income | None = None
 
 
 class _Pending(Protocol):
@@ -167,7 +174,7 @@ class Writer:
             while len(group) < GROUP_MAX and not self._queue.empty():
                 group.append(self._queue.get_nowait())
             try:
-                await self._commit(group)
+                await self._commit_parts(group)
             except Exception as error:  # the loop must live; each caller hears what happened
                 _log.exception("a commit group failed in an unforeseen way; the book is read again")
                 self._stale = True
@@ -175,6 +182,29 @@ class Writer:
             finally:
                 for _ in group:
                     self._queue.task_done()
+
+    async def _commit_parts(self, group: Sequence[_Pending]) -> None:
+        """Commit a group; an operation that needs the database as of its own turn is committed alone."""
+        part: list[_Pending] = []
+        for item in group:
+            if not self._alone(item):
+                part.append(item)
+                continue
+            if part:
+                await self._commit(part)
+                part = []
+            await self._commit([item])
+        if part:
+            await self._commit(part)
+
+    def _alone(self, item: _Pending) -> bool:
+        wants = item.wants
+        late = wants.fill is not None and (self._stale or self._is_late(wants.fill))
+        return late or wants.funding is not None or wants.income is not None
+
+    def _is_late(self, fill: ExchangeFill) -> bool:
+        """True for an execution older than a funding that is booked already (decision 8)."""
+        return fill.trade_time_ms < (self.book.funding_times.get(fill.symbol) or 0)
 
     async def _commit(self, group: Sequence[_Pending]) -> None:
         try:
@@ -330,7 +360,19 @@ class Writer:
                 record = await self._find_order(client_id)
                 if record is not None:
                     orders[client_id] = record
-        return Known(frozenset(fills), orders)
+        return await self._with_money(Known(frozenset(fills), orders), group[0].wants)
+
+    async def _with_money(self, known: Known, wants: Wants) -> Known:
+        """Add what an operation that is committed alone needs of funding and income."""
+        reads = FundingReads(self._store, self._settings.exchange_account_id)
+        if wants.funding is not None:
+            return replace(known, funding=await reads.state(wants.funding))
+        if wants.income is not None:
+            return replace(known, income_posted=await reads.income_posted(self.book.epoch, wants.income))
+        fill = wants.fill
+        if fill is not None and self._is_late(fill) and self.fill_key(fill) not in known.fills:
+            return replace(known, later_fundings=await reads.later_than(fill.symbol, fill.trade_time_ms))
+        return known
 
     async def _fill_exists(self, key: FillKey) -> bool:
         sql = (

@@ -10,15 +10,17 @@ from pms.ledger.databases import open_store
 from pms.ledger.errors import DatabaseUnavailableError
 from pms.ledger.ledger import LedgerService
 from pms.model.event import JsonValue
+from pms.model.income import FundingKey, FundingRate, Income
 from pms.model.liquidation import LiquidationState
-from pms.model.money import Money, Quantity
+from pms.model.money import Money, Price, Quantity
 from pms.model.order import ExchangeOrderStatus, OrderSide
 from pms.model.symbol import Symbol
-from tests.support.ledger import ACTOR, ETH, Desk, ManualClock, money, opened
+from tests.support.ledger import ACTOR, BTC, ETH, START_MS, Desk, ManualClock, money, opened
 
 
 async def busy_desk(ledger: LedgerService) -> None:
-    """Something of everything: opens, flip, partial close, owed, foreign and late fills, transfers."""
+    """Something of everything: opens, flip, partial close, owed, foreign and late fills, transfers,
+    funding."""
     desk = Desk(ledger)
     first, second, poor = await desk.account("A"), await desk.account("B"), await desk.account("C", "5")
     await desk.buy(first.id, "0.5", "100", "0.02")
@@ -35,6 +37,11 @@ async def busy_desk(ledger: LedgerService) -> None:
     await desk.book(desk.foreign(OrderSide.BUY, "104", "0.2"), "0.01")
     await desk.book(desk.foreign(OrderSide.SELL, "104", "0.7"), "0.01")
     await ledger.withdraw(second.id, money("10"), ACTOR)
+    key = FundingKey(BTC, START_MS + 1)
+    await ledger.book_funding(FundingRate(key, Decimal("0.0001"), Price(Decimal(104))))
+    await ledger.book_income(
+        Income("FUNDING_FEE", "1", "BTCUSDT", BTC, "USDT", Decimal("0.003"), START_MS + 1)
+    )
     resting = await desk.order(first.id, OrderSide.BUY, "1", price="90")
     await ledger.record_terminal(resting.client_order_id, ExchangeOrderStatus.CANCELLED, Quantity(Decimal(0)))
 

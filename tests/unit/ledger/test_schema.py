@@ -12,8 +12,8 @@ from pms.ledger.schema import metadata
 MADE = {
     ("0001", "postgresql"): "553b91b43d4096b1",
     ("0001", "sqlite"): "a7cec5c3c021182e",
-    ("0002", "postgresql"): "d8e5d27f6205dbcc",
-    ("0002", "sqlite"): "14756889e82681c3",
+    ("0002", "postgresql"): "3168d33c137b1195",
+    ("0002", "sqlite"): "005fc6f9838dfd87",
 }
 URLS = {"postgresql": "postgresql+asyncpg://", "sqlite": "sqlite+pysqlite://"}
 

@@ -264,7 +264,8 @@ def _begin(
             "fee_asset": "",
             "maker": False,
             "source": action,
-            "trade_time": plan.now_ms,
+            # After every funding that is booked: our clock may be behind the exchange's.
+            "trade_time": max(plan.now_ms, plan.book.funding_times.get(symbol) or 0),
             "booked_at": plan.now_ms,
             "link": plan.link,
         },

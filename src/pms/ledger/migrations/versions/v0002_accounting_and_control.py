@@ -26,9 +26,14 @@ def upgrade() -> None:
         ["exchange_account_id", "timestamp"],
         if_not_exists=True,
     )
+    # What was executed since a funding: asked for at each one.
+    op.create_index(
+        "pms_fills_time_idx", "pms_fills", ["exchange_account_id", "symbol", "trade_time"], if_not_exists=True
+    )
 
 
 def downgrade() -> None:
+    op.drop_index("pms_fills_time_idx", "pms_fills")
     op.drop_index("pms_commit_links_time_idx", "pms_commit_links")
     for name in BY_LINK:
         op.drop_index(f"pms_{name}_link_idx", f"pms_{name}")

@@ -13,6 +13,7 @@ from typing import Protocol
 from pms.model.bracket import LeverageBracket
 from pms.model.fill import ExchangeFill
 from pms.model.ids import ClientOrderId, ExchangeOrderId, TradeId
+from pms.model.income import Income
 from pms.model.money import Money, Price, Quantity
 from pms.model.order import ApprovedAmendment, ApprovedOrder, ExchangeOrderStatus, OrderSide
 from pms.model.price import BookTicker, MarkPrice, OrderBook, PublicTrade
@@ -281,6 +282,15 @@ class Trading(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class IncomePart:
+    """A part of the real account's income history, oldest first. `whole_until_ms`: nothing up to and with
+    that time is missing."""
+
+    rows: tuple[Income, ...]
+    whole_until_ms: int
+
+
 class AccountView(Protocol):
     """The real account, by request. Every method raises ExchangeError when the exchange cannot be asked."""
 
@@ -325,6 +335,11 @@ class AccountView(Protocol):
 
     def fills_reach_ms(self) -> int:
         """Return how far back from now the exchange tells executions."""
+        ...
+
+    async def income(self, since_ms: int, until_ms: int) -> IncomePart:
+        """Return the next part of the income between two times of the exchange's clock, both included. Ask
+        again from behind `whole_until_ms` until that is `until_ms`."""
         ...
 
 

@@ -14,8 +14,8 @@ from pms.model.money import ZERO
 from pms.model.symbol import Symbol
 
 CHARGED_WITHIN_MS = 600_000
-"""The exchange's line belongs to the last funding before it, if that is no further back (Binance spec 7 tells
-of about a minute)."""
+"""The exchange's line belongs to the nearest funding that is no further away: it is charged within about a
+minute (Binance spec 7), and recorded funding times are some milliseconds past the hour."""
 
 _Row = dict[str, Cell]
 
@@ -56,8 +56,9 @@ def residues(events: Iterable[_Row], payments: Iterable[_Row], income: Iterable[
     for row in income:
         if row["kind"] == "FUNDING":
             symbol, moment = str(row["symbol"] or row["native_symbol"]), int(row["income_time"] or 0)
-            before = (time for time in times[symbol] if moment - CHARGED_WITHIN_MS <= time <= moment)
-            exchange[(symbol, max(before, default=moment))] += Decimal(row["amount"] or 0)
+            near = (time for time in times[symbol] if abs(moment - time) <= CHARGED_WITHIN_MS)
+            nearest = min(((abs(moment - time), time) for time in near), default=(0, moment))[1]
+            exchange[(symbol, nearest)] += Decimal(row["amount"] or 0)
     moments = {(symbol, time) for symbol, known in times.items() for time in known}
     return [
         FundingLine(

@@ -12,6 +12,7 @@ from pms.exchange.port import (
     CancelOutcome,
     CancelVerdict,
     ExchangePosition,
+    IncomePart,
     OrderReport,
     OutcomeUnknown,
     PlaceOutcome,
@@ -20,6 +21,7 @@ from pms.exchange.port import (
 )
 from pms.model.fill import ExchangeFill
 from pms.model.ids import ClientOrderId, ExchangeOrderId, TradeId
+from pms.model.income import Income
 from pms.model.money import Money, Price
 from pms.model.order import ApprovedAmendment, ApprovedOrder
 from pms.model.symbol import Symbol
@@ -39,6 +41,7 @@ class ScriptedExchange:
     net: dict[Symbol, Decimal] = field(default_factory=dict)
     orders: dict[str, OrderReport] = field(default_factory=dict)
     fills: list[ExchangeFill] = field(default_factory=list)
+    income_lines: list[Income] = field(default_factory=list)
     placed: dict[str, ClientOrderId] = field(default_factory=dict)
     settings: dict[Symbol, SymbolSettings] = field(default_factory=dict)
     account_mode: AccountMode = RIGHT_MODE
@@ -116,6 +119,12 @@ class ScriptedExchange:
     async def order_fills(self, symbol: Symbol, order_id: ExchangeOrderId) -> Sequence[ExchangeFill]:
         self._ask("order fills")
         return [fill for fill in self.fills if fill.order_id == order_id]
+
+    async def income(self, since_ms: int, until_ms: int) -> IncomePart:
+        self._ask("income")
+        rows = [row for row in self.income_lines if since_ms <= row.time_ms <= until_ms]
+        told = sorted(rows, key=lambda row: row.time_ms)[: self.part]
+        return IncomePart(tuple(told), until_ms if len(told) == len(rows) else told[-1].time_ms)
 
     async def fills_since(self, symbol: Symbol, trade_id: TradeId, since_ms: int) -> Sequence[ExchangeFill]:
         self._ask("fills since")

@@ -7,7 +7,7 @@ import msgspec
 from pms.exchange.binance.convert import fill_of_trade, number, positions_of, report_of_answer
 from pms.exchange.binance.rest import RestClient
 from pms.exchange.binance.symbols import SymbolDirectory
-from pms.exchange.binance.trade_windows import REACH_MS, windows, within_reach
+from pms.exchange.binance.trade_windows import REACH_MS, WINDOW_MS, windows, within_reach
 from pms.exchange.binance.trading import NO_SUCH_ORDER, ORDER_PATH
 from pms.exchange.errors import AccountGuardError, ExchangeRefusal, ExchangeUnavailable, UnreadablePayload
 from pms.exchange.messages import (
@@ -18,9 +18,19 @@ from pms.exchange.messages import (
     SymbolConfig,
     UserTrade,
 )
-from pms.exchange.port import AccountMode, ExchangePosition, OrderReport, SymbolSettings, WalletState
+from pms.exchange.messages import Income as WireIncome
+from pms.exchange.messages_values import INCOME_TYPES
+from pms.exchange.port import (
+    AccountMode,
+    ExchangePosition,
+    IncomePart,
+    OrderReport,
+    SymbolSettings,
+    WalletState,
+)
 from pms.model.fill import ExchangeFill
 from pms.model.ids import ClientOrderId, ExchangeOrderId, TradeId
+from pms.model.income import TRADE_INCOME, Income
 from pms.model.money import Money
 from pms.model.symbol import Symbol
 
@@ -31,6 +41,8 @@ TRADES_PER_PAGE = 1000
 PAGES_MAX = 200
 """Bound of the reading of one order (200,000 executions). Beyond it the reading fails; it is never cut
 silently."""
+
+INCOME_PER_PAGE = 1000
 
 CLOCKS_MS = 10_000
 
@@ -43,6 +55,7 @@ _positions_decoder = msgspec.json.Decoder(list[PositionRisk])
 _symbol_decoder = msgspec.json.Decoder(list[SymbolConfig] | SymbolConfig)
 _order_decoder = msgspec.json.Decoder(OrderAnswer)
 _orders_decoder = msgspec.json.Decoder(list[OrderAnswer])
+_income_decoder = msgspec.json.Decoder(list[WireIncome])
 _trades_decoder = msgspec.json.Decoder(list[UserTrade])
 
 
@@ -162,6 +175,45 @@ class BinanceAccount:
     def fills_reach_ms(self) -> int:
         """Return the three months of the venue."""
         return REACH_MS
+
+    async def income(self, since_ms: int, until_ms: int) -> IncomePart:
+        """Return a page of the income of at most seven days, oldest first.
+
+        A full page may cut its last millisecond; that one is asked for again. More lines in one millisecond
+        than a page holds are read type by type, without those that executions explain.
+        """
+        end_ms = min(since_ms + WINDOW_MS - 1, until_ms)
+        page = await self._income_page(since_ms, end_ms)
+        if len(page) < INCOME_PER_PAGE:
+            return IncomePart(tuple(page), end_ms)
+        last_ms = page[-1].time_ms
+        if last_ms > since_ms:
+            return IncomePart(tuple(page), last_ms - 1)
+        rows = [
+            row
+            for type_ in sorted(INCOME_TYPES - TRADE_INCOME)
+            for row in await self._income_page(since_ms, since_ms, ("incomeType", type_))
+        ]
+        return IncomePart(tuple(rows), since_ms)
+
+    async def _income_page(self, since_ms: int, end_ms: int, *more: tuple[str, str]) -> list[Income]:
+        times = (("startTime", str(since_ms)), ("endTime", str(end_ms)))
+        parameters = (*times, ("limit", str(INCOME_PER_PAGE)), *more)
+        rows = await self._rest.read("/fapi/v1/income", parameters, _income_decoder)
+        unified = self._symbols.map.unified
+        lines = [
+            Income(
+                row.income_type,
+                str(row.tran_id),
+                row.symbol,
+                unified.get(row.symbol),
+                row.asset,
+                number(row.income, "income"),
+                row.time,
+            )
+            for row in rows
+        ]
+        return sorted(lines, key=lambda line: line.time_ms)
 
     async def _part(self, symbol: Symbol, first_id: int) -> list[ExchangeFill]:
         rows: dict[int, UserTrade] = {}

@@ -1,24 +1,32 @@
 """Public data: rules, candles and brackets by request, prices by stream."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from pms.exchange.binance.convert import bracket_of
+from pms.exchange.binance.convert import bracket_of, number
 from pms.exchange.binance.rest import RestClient, Security
 from pms.exchange.binance.streams import MarketStreams
 from pms.exchange.binance.symbols import SymbolDirectory
-from pms.exchange.messages import Depth, ExchangeInfo, SymbolBrackets
+from pms.exchange.errors import UnreadablePayload
+from pms.exchange.messages import Depth, ExchangeInfo, FundingInfo, SymbolBrackets
+from pms.exchange.messages import FundingRate as WireFunding
 from pms.model.bracket import LeverageBracket
+from pms.model.income import FundingKey, FundingRate, FundingType
+from pms.model.money import Price
 from pms.model.price import BookTicker, MarkPrice, OrderBook, PublicTrade
 from pms.model.symbol import Symbol, SymbolRules
 
 EXCHANGE_INFO_DEADLINE_SECONDS = 15.0
 """The list of all contracts is over a megabyte."""
 
+FUNDINGS_PER_PAGE = 1000
+
 _info_decoder = msgspec.json.Decoder(ExchangeInfo)
 _klines_decoder = msgspec.json.Decoder(list[tuple[str | int, ...]])
 _depth_decoder = msgspec.json.Decoder(Depth)
+_fundings_decoder = msgspec.json.Decoder(list[WireFunding])
+_intervals_decoder = msgspec.json.Decoder(list[FundingInfo])
 _brackets_decoder = msgspec.json.Decoder(list[SymbolBrackets] | SymbolBrackets)
 
 
@@ -72,6 +80,41 @@ class BinanceMarket:
             for row in (rows if isinstance(rows, list) else [rows])
             if row.symbol in unified
         }
+
+    async def funding_rates(self, symbol: Symbol, since_ms: int, until_ms: int) -> Sequence[FundingRate]:
+        """Return the first settled fundings of a span, at most a page, oldest first. Raises ExchangeError."""
+        native = self._symbols.native(symbol)
+        times = (("startTime", str(since_ms)), ("endTime", str(until_ms)))
+        parameters = (("symbol", native), *times, ("limit", str(FUNDINGS_PER_PAGE)))
+        rows = await self._rest.read("/fapi/v1/fundingRate", parameters, _fundings_decoder, Security.NONE)
+        rows.sort(key=lambda row: row.funding_time)
+        return [
+            FundingRate(
+                FundingKey(symbol, row.funding_time, FundingType((row.rate_type or "Regular").upper())),
+                number(row.funding_rate, "funding rate"),
+                await self._mark_at(native, row),
+            )
+            for row in rows
+        ]
+
+    async def _mark_at(self, native: str, row: WireFunding) -> Price:
+        """Return the mark price of a funding; a row that tells none has that of the minute's candle."""
+        if row.mark_price:
+            return Price(number(row.mark_price, "mark price"))
+        minute_ms = row.funding_time // 60_000 * 60_000
+        parameters = (("symbol", native), ("interval", "1m"), ("startTime", str(minute_ms)), ("limit", "1"))
+        candles = await self._rest.read(
+            "/fapi/v1/markPriceKlines", parameters, _klines_decoder, Security.NONE
+        )
+        if not candles or candles[0][0] != minute_ms:
+            raise UnreadablePayload(f"the exchange tells no mark price of {native} at {row.funding_time}")
+        return Price(number(str(candles[0][1]), "mark price"))
+
+    async def funding_hours(self) -> Mapping[Symbol, int]:
+        """Return the adjusted intervals between fundings, hours. Raises ExchangeError."""
+        rows = await self._rest.read("/fapi/v1/fundingInfo", (), _intervals_decoder, Security.NONE)
+        unified = self._symbols.map.unified
+        return {unified[row.symbol]: row.funding_interval_hours for row in rows if row.symbol in unified}
 
     def subscribe(self, symbol: Symbol) -> None:
         self._streams.subscribe(symbol)

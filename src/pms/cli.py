@@ -150,11 +150,22 @@ def audit(
     exchange: Annotated[
         bool, typer.Option("--exchange", help="Compare with the exchange too (keys from the environment).")
     ] = False,
+    export: Annotated[
+        Path | None, typer.Option("--export", help="Write the books to this new folder, for other eyes.")
+    ] = None,
+    at: Annotated[
+        str | None, typer.Option("--at", help="Show what the books said then (2026-01-31T12:00:00Z) instead.")
+    ] = None,
+    account: Annotated[str | None, typer.Option("--account", help="With --at: this account only.")] = None,
 ) -> None:
     """Prove the books. Exit 1 when a check fails, naming the rows."""
     from pms.commands import audit as command
 
-    _guarded(lambda: command.audit({"data_dir": data_dir, "database_url": db}, exchange, say))
+    overrides = {"data_dir": data_dir, "database_url": db}
+    if at is not None:
+        _guarded(lambda: command.state_at(overrides, at, account, say))
+    else:
+        _guarded(lambda: command.audit(overrides, exchange, export, say))
 
 
 @app.command()

@@ -24,7 +24,7 @@ from pms.ledger.audit_positions import (
 from pms.ledger.audit_tables import AuditTables, Check, read_tables
 from pms.ledger.databases import open_store, require_database
 from pms.ledger.errors import DatabaseUnavailableError
-from pms.ledger.migrate import schema_version
+from pms.ledger.migrate import HEAD, schema_version
 from pms.model.money import CONTEXT
 from pms.model.symbol import Symbol
 
@@ -78,21 +78,44 @@ class AuditReport:
         return result
 
 
+@dataclass(frozen=True, slots=True)
+class Books:
+    """All rows that an audit reads, of one consistent moment, by exchange account."""
+
+    tables: tuple[AuditTables, ...]
+
+
 async def audit(url: str, *, exchange: ExchangeFigures | None = None) -> AuditReport:
     """Check a database. Raises DatabaseUnavailableError when there is none, DatabaseTooNewError."""
+    return check_books(await read_books(url), exchange)
+
+
+async def read_books(url: str) -> Books:
+    """Read a database in one snapshot, on a connection that cannot write. Raises like `audit`."""
     require_database(url)
     store = await open_store(url, read_only=True)
     try:
-        if await schema_version(store) is None:
+        version = await schema_version(store)
+        if version is None:
             raise DatabaseUnavailableError("the database has no ledger yet; start the engine once")
+        if version != HEAD:
+            raise DatabaseUnavailableError(
+                f"the database has schema version {version}, its books are read from {HEAD} on; "
+                "start the engine once, it brings the database up"
+            )
         async with store.snapshot() as snapshot:
             rows = await snapshot.fetch("SELECT exchange_account_id FROM pms_exchange_accounts ORDER BY 1")
             tables = [await read_tables(snapshot, str(row["exchange_account_id"])) for row in rows]
     finally:
         await store.close()
+    return Books(tuple(tables))
+
+
+def check_books(books: Books, exchange: ExchangeFigures | None = None) -> AuditReport:
+    """Make every check; with the exchange's figures those that need them too."""
     checks: list[Check] = []
     with localcontext(CONTEXT):
-        for one in tables:
+        for one in books.tables:
             checks.extend(_audit_one(one, exchange))
     if not checks:
         checks.append(Check("accounts", skipped="no exchange account was ever registered; nothing to prove"))

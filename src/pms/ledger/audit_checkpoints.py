@@ -39,6 +39,13 @@ def _moved(tables: AuditTables) -> list[tuple[int, Part]]:
     return sorted(moved, key=lambda item: item[0])
 
 
+def totals_of(tables: AuditTables) -> Totals:
+    """Return what every account of the double entry holds after all rows."""
+    totals: Totals = {}
+    add_totals(totals, (part for _, part in _moved(tables)))
+    return totals
+
+
 def _last_link(row: AuditRow) -> int:
     return int(row["last_link"] or 0)
 

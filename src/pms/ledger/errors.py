@@ -6,6 +6,7 @@ LedgerError
 │   ├── AdoptionRefusedError      an existing database breaks a rule that adoption needs
 │   ├── DatabaseUnavailableError  the database cannot be reached or opened
 │   ├── DatabaseFullError         a write did not fit, or the file is read-only; nothing was changed
+│   ├── DatabaseBusyError         a transaction was given up for another one; nothing was changed
 │   ├── ExternalWriteError        a row is not as the book says; somebody else wrote it
 │   └── UnfitValueError           the database cannot hold a value of the operation
 ├── CommitUnknownError            the outcome of a COMMIT could not be read again
@@ -50,6 +51,11 @@ class DatabaseUnavailableError(DatabaseError):
 
 class DatabaseFullError(DatabaseError):
     """The database refused the write (disk full, read-only, locked for too long); nothing was changed."""
+
+
+class DatabaseBusyError(DatabaseError):
+    """The database gave the transaction up in favour of another one (deadlock, serialisation, a lock that was
+    not granted, a statement that took too long); nothing was changed, and the same may succeed now."""
 
 
 class ExternalWriteError(DatabaseError):
@@ -134,3 +140,7 @@ class HouseCapitalInsufficient(RequestError):
 
 class IdempotencyConflictError(RequestError):
     """The idempotency key was used with another request."""
+
+
+class ExportRefusedError(RequestError):
+    """The books cannot be written there; nothing was left."""

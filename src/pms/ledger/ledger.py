@@ -32,7 +32,7 @@ from pms.ledger.operations.funding import correct_funding
 from pms.ledger.plan import Plan, Settings
 from pms.ledger.queries import Queries
 from pms.ledger.store import Store
-from pms.ledger.writer import Known, Wants, Writer
+from pms.ledger.writer import Known, Wants, Writer, WriterStatistics
 from pms.model.account import AccountStatus, LiquidationMode, Position, RiskRules, SubAccount
 from pms.model.clock import Clock
 from pms.model.event import DurableEvent, JsonValue
@@ -447,6 +447,10 @@ class LedgerService(Movements, FundingService):
 
     async def update_liquidation_prices(self, prices: Mapping[PositionId, Price]) -> None:
         await self._writer.submit(lambda plan, _: house.update_liquidation_prices(plan, prices))
+
+    def statistics(self) -> WriterStatistics:
+        """Return what the one writer has done since the start."""
+        return self._writer.statistics()
 
     async def write_checkpoint(self, day: str, last: CommitMark, totals: Totals) -> int:
         """Write what is missing of a day's checkpoint, in parts that leave room for others; returns how many

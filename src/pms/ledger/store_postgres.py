@@ -9,6 +9,7 @@ from asyncpg.pool import PoolConnectionProxy
 
 from pms.ledger.errors import (
     CommitUnknownError,
+    DatabaseBusyError,
     DatabaseFullError,
     DatabaseUnavailableError,
     DuplicateKeyError,
@@ -30,6 +31,13 @@ _LOST = (
 )
 # A server that stops, starts or has no room: the same request may succeed later.
 _AWAY = (*_LOST, asyncpg.OperatorInterventionError, asyncpg.InsufficientResourcesError)
+# The server gave this transaction up in favour of another one: the same one may succeed now.
+_BUSY = (
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.QueryCanceledError,
+)
 # asyncpg refuses some values itself, before they reach the server.
 _UNFIT = (asyncpg.DataError, UnicodeError, OverflowError)
 
@@ -201,10 +209,14 @@ class PostgresStore:
             # COMMIT was never sent, so the server rolls back; the connection's state is not known any more.
             connection.terminate()
             raise DatabaseUnavailableError(f"PostgreSQL was lost, nothing was changed: {error!r}") from error
+        except _BUSY as error:
+            raise DatabaseBusyError(f"PostgreSQL gave a transaction up: {error}") from error
         except asyncpg.PostgresError as error:
             raise DatabaseFullError(f"PostgreSQL refused a write, nothing was changed: {error}") from error
         try:
             await transaction.commit()
+        except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError) as error:
+            raise DatabaseBusyError(f"PostgreSQL gave a transaction up at its COMMIT: {error}") from error
         except _AWAY as error:
             raise CommitUnknownError(f"the answer to COMMIT was lost: {error}") from error
         except asyncpg.PostgresError as error:

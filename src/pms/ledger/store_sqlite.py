@@ -1,13 +1,16 @@
 """SQLite as a store: the standard library's driver in one writer thread and one reader thread, WAL, FULL."""
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TypeVar
 
 from pms.ledger.errors import (
+    DatabaseBusyError,
     DatabaseFullError,
     DatabaseUnavailableError,
     DuplicateKeyError,
@@ -114,6 +117,11 @@ class SqliteStore:
             raise UnfitValueError(
                 f"{self._path} cannot hold a value, nothing was changed: {error}"
             ) from error
+        except sqlite3.OperationalError as error:
+            _roll_back(connection)
+            if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                raise DatabaseBusyError(f"{self._path} is locked by another program: {error}") from error
+            raise DatabaseFullError(f"{self._path} refused a write, nothing was changed: {error}") from error
         except sqlite3.Error as error:
             _roll_back(connection)
             raise DatabaseFullError(f"{self._path} refused a write, nothing was changed: {error}") from error
@@ -141,7 +149,11 @@ class SqliteStore:
 
 def _connect(path: str, *, read_only: bool) -> sqlite3.Connection:
     connection = sqlite3.connect(
-        path, isolation_level=None, timeout=BUSY_TIMEOUT_MS / 1000, check_same_thread=False
+        _address(path) if read_only else path,
+        isolation_level=None,
+        timeout=BUSY_TIMEOUT_MS / 1000,
+        check_same_thread=False,
+        uri=read_only,
     )
     try:
         if read_only:
@@ -157,6 +169,19 @@ def _connect(path: str, *, read_only: bool) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _address(path: str) -> str:
+    """Return the URI of a file that is only read. WAL needs a file beside it, which a folder that may not be
+    written cannot get: such a file is read as it stands. Raises sqlite3.OperationalError where that would
+    miss commits that are still in the log."""
+    file = Path(path).resolve()
+    if os.access(file.parent, os.W_OK) or not file.exists():
+        return file.as_uri()
+    log = file.with_name(file.name + "-wal")
+    if log.exists() and log.stat().st_size:
+        raise sqlite3.OperationalError("the folder may not be written and its log holds commits; copy both")
+    return file.as_uri() + "?immutable=1"
 
 
 def _rows(cursor: sqlite3.Cursor) -> list[Row]:

@@ -17,6 +17,7 @@ from pms.ledger.api import CommitListener, Committed
 from pms.ledger.book import Book, OrderRecord
 from pms.ledger.errors import (
     CommitUnknownError,
+    DatabaseBusyError,
     DatabaseError,
     DuplicateKeyError,
     ExternalWriteError,
@@ -33,7 +34,7 @@ from pms.ledger.operations.transfers import movement_key
 from pms.ledger.plan import Plan, Settings
 from pms.ledger.rendering import chain_hash
 from pms.ledger.rows import RowWrite, chain_entries, merge_writes
-from pms.ledger.statements import batches
+from pms.ledger.statements import Batch, batches
 from pms.ledger.store import FenceGuard, Store
 from pms.model.clock import Clock
 from pms.model.fill import ExchangeFill, FillKey
@@ -44,6 +45,8 @@ from pms.model.money import CONTEXT
 QUEUE_MAX = 10_000
 GROUP_MAX = 64
 _RESOLVE_TRIES_MAX = 6
+_BUSY_TRIES_MAX = 6
+_BUSY_PAUSE_SECONDS = 0.01
 _BARRIER = "UPDATE pms_leases SET fence = fence WHERE exchange_account_id = ? AND role = 'engine'"
 
 _T = TypeVar("_T")
@@ -59,6 +62,18 @@ class Known:
     funding: FundingState = field(default_factory=FundingState)
     later_fundings: Sequence[FundingState] = ()
     income_posted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WriterStatistics:
+    """Since the start: commits, the operations in them, transactions that the database gave up and that were
+    tried again, commits without an answer; `queued` operations wait now."""
+
+    commits: int
+    operations: int
+    given_up: int
+    unanswered: int
+    queued: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +136,7 @@ class Writer:
         self._listeners: list[CommitListener] = []
         self._closed = False
         self._stale = False
+        self._commits = self._operations = self._given_up = self._unanswered = 0
         self._task: asyncio.Task[None] | None = None
 
     def on_commit(self, listener: CommitListener) -> None:
@@ -166,6 +182,11 @@ class Writer:
             await self._queue.join()
             self._task.cancel()
             await asyncio.wait([self._task])
+
+    def statistics(self) -> WriterStatistics:
+        return WriterStatistics(
+            self._commits, self._operations, self._given_up, self._unanswered, self._queue.qsize()
+        )
 
     # --- the loop -------------------------------------------------------------------------------------------
     async def _run(self) -> None:
@@ -234,6 +255,8 @@ class Writer:
             return
         layer.merge()
         self.book.trim()
+        self._commits += bool(writes)
+        self._operations += len(planned)
         for item, committed in planned:
             self._publish(committed)
             item.succeed(committed)
@@ -280,13 +303,28 @@ class Writer:
             )
         )
         try:
-            await self._store.commit(FenceGuard(ours, self.fence), batches(self._store.dialect, merged))
+            await self._commit_patiently(FenceGuard(ours, self.fence), batches(self._store.dialect, merged))
         except CommitUnknownError:
+            self._unanswered += 1
             if not await self._committed_after_all(link, link_hash):
                 raise LedgerError(
                     "the database lost the connection before the COMMIT; nothing was changed"
                 ) from None
         layer.link, layer.link_hash = link, link_hash
+
+    async def _commit_patiently(self, guard: FenceGuard, group: Sequence[Batch]) -> None:
+        """Commit; what the database gave up in favour of somebody else is tried again: it changed nothing."""
+        for attempt in range(_BUSY_TRIES_MAX):
+            try:
+                await self._store.commit(guard, group)
+            except DatabaseBusyError as error:
+                self._given_up += 1
+                if attempt + 1 == _BUSY_TRIES_MAX:
+                    raise
+                _log.warning("the database gave a commit up, it is tried again: %s", error)
+                await self._clock.sleep(_BUSY_PAUSE_SECONDS * 2**attempt)
+            else:
+                return
 
     async def _committed_after_all(self, link: int, link_hash: str) -> bool:
         """Re-read a link whose COMMIT got no answer (decision 1). Raises CommitUnknownError while nobody

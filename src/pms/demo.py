@@ -13,7 +13,13 @@ from pms.model.symbol import Symbol
 
 DEMO_ACTOR = Actor("system", "cli")
 DEMO_BALANCE = Money(Decimal(10_000))
-DEMO_ACCOUNTS = ("Alice", "Bob", "Carol")
+DEMO_ACCOUNTS = {
+    "Alice": LiquidationMode.ADL_30,
+    "Bob": LiquidationMode.INSTANT_CLOSE,
+    "Carol": LiquidationMode.TAKEOVER,
+}
+"""Each account shows one mode of liquidation (docs/decisions/0017)."""
+
 DEMO_SYMBOL = Symbol("BTC/USDT:USDT")
 DEMO_RULES = RiskRules(
     leverage_max=Decimal(50),
@@ -34,8 +40,8 @@ async def seed(
     if ledger.accounts():
         return
     accounts = {}
-    for name in DEMO_ACCOUNTS:
-        new = NewAccount(name, owner, DEMO_BALANCE, liquidation_mode=LiquidationMode.INSTANT_CLOSE)
+    for name, mode in DEMO_ACCOUNTS.items():
+        new = NewAccount(name, owner, DEMO_BALANCE, liquidation_mode=mode)
         account = await ledger.create_account(new, DEMO_ACTOR)
         await ledger.set_rules(account.id, DEMO_RULES, DEMO_ACTOR)
         accounts[name] = account.id

@@ -1,13 +1,13 @@
-"""Carries out liquidation decisions: confirm exactly, cancel what increases, then close.
+"""Decides which accounts are liquidated, in which order, and runs a ladder for each of them.
 
 Invariants: 1. Nothing acts on a float: every breach is confirmed in Decimal from committed state (decision
-20). 2. One liquidation for an account at a time, and no new exposure while it runs (spec H37). 3. Never twice
-on the same quantity: closes take their quantity in the account's queue, beside everything in flight
-(invariant 7). 4. `LIQUIDATED` is set only with no open row and no live or unknown order (decision 21).
+20). 2. One ladder for an account at a time, and no new exposure while it runs (spec H37). 3. The largest risk
+goes first; accounts and symbols go side by side (H38). 4. However many accounts are due, the loop stays free
+for others: a command never waits for more than a handful of decisions (decision 22).
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -15,47 +15,47 @@ import structlog
 
 from pms.bus.hub import EventHub
 from pms.execution.admission import TradingSwitches
+from pms.execution.api import Executed
+from pms.execution.close_pool import ClosePool, ClosePoolStatistics
 from pms.execution.holdings import Holdings
+from pms.execution.ladder import Ladder, LadderCounts, LadderTools
 from pms.execution.live_orders import LiveOrders
 from pms.execution.prices import Prices
 from pms.execution.service import Trader
 from pms.ledger.api import Ledger
 from pms.ledger.errors import LedgerError
 from pms.limits import MARGIN_WARNING_INTERVAL_MS
-from pms.model.account import Position
 from pms.model.clock import Clock
 from pms.model.event import EphemeralEvent
-from pms.model.ids import SubAccountId
-from pms.model.order import OrderCode, OrderState, Priority
+from pms.model.ids import PositionId, SubAccountId
+from pms.model.order import OrderCode, Priority
 from pms.model.refusal import Refused
 from pms.model.symbol import Symbol, SymbolRules
-from pms.risk import liquidation, view
-from pms.risk.liquidation import (
-    Decision,
-    Label,
-    LiquidateAll,
-    Nothing,
-    Postponed,
-    TakeOverAll,
-    Timing,
-    Warn,
-)
+from pms.risk import view
+from pms.risk.liquidation import Assessment, LiquidateAll, Nothing, Postponed, Warn
 from pms.risk.maintenance import MaintenanceBasis
 
 log = structlog.get_logger(__name__)
 
-STEP_PAUSE_SECONDS = liquidation.STEP_PAUSE_MS / 1000
+YIELD_EVERY = 16
+"""Decisions, or starts, between two looks at what else the loop has to do: about a millisecond."""
 
 
 @dataclass(frozen=True, slots=True)
 class LiquidatorStatistics:
-    """`running` accounts now; counts since the start."""
+    """`running` ladders now; the rest are counts since the start. `slipped`: executions far from the mark."""
 
     running: int
     liquidations: int
+    steps: int
+    takeovers: int
     warnings: int
     postponed: int
-    not_acted: int
+    released: int
+    finished: int
+    resumed: int
+    slipped: int
+    pool: ClosePoolStatistics
 
 
 class Liquidator:
@@ -69,25 +69,37 @@ class Liquidator:
         live_orders: LiveOrders,
         prices: Prices,
         switches: TradingSwitches,
-        rules: Callable[[], dict[Symbol, SymbolRules]],
+        rules: Callable[[], Mapping[Symbol, SymbolRules]],
         maintenance: MaintenanceBasis,
         hub: EventHub,
         clock: Clock,
     ) -> None:
         self._ledger = ledger
-        self._trader = trader
         self._holdings = holdings
-        self._live = live_orders
-        self._prices = prices
         self._switches = switches
-        self._rules = rules
-        self._maintenance = maintenance
         self._hub = hub
         self._clock = clock
+        self._trader = trader
+        self._counts = LadderCounts()
+        self._pool = ClosePool(self._close_many, clock)
+        self._tools = LadderTools(
+            ledger,
+            trader,
+            self._pool,
+            holdings,
+            live_orders,
+            prices,
+            switches,
+            rules,
+            maintenance,
+            clock,
+            self._counts,
+        )
         self._waiting: dict[SubAccountId, None] = {}
         self._wake = asyncio.Event()
         self._warned_ms: dict[SubAccountId, int] = {}
-        self._liquidations = self._warnings = self._postponed = self._not_acted = 0
+        self._said_ms: dict[SubAccountId, int] = {}
+        self._warnings = self._resumed = 0
 
     def consider(self, account_id: SubAccountId) -> None:
         """Look at an account soon; idempotent while it waits or is being liquidated. Returns at once."""
@@ -96,59 +108,94 @@ class Liquidator:
             self._wake.set()
 
     async def run(self) -> None:
-        """Act until cancelled; accounts are liquidated side by side."""
+        """Act until cancelled, first on what a restart interrupted; accounts are liquidated side by side."""
         async with asyncio.TaskGroup() as tasks:
+            for record in self._ledger.running_liquidations():
+                self._resumed += 1
+                log.warning("liquidation_resumed", sub_account_id=record.sub_account_id, label=record.label)
+                self._start(record.sub_account_id, tasks, announced=False)
             while True:
                 await self._wake.wait()
                 self._wake.clear()
                 waiting, self._waiting = self._waiting, {}
-                for account_id in waiting:
-                    self._decide(account_id, tasks)
+                await self._triage(tuple(waiting), tasks)
 
-    def _decide(self, account_id: SubAccountId, tasks: asyncio.TaskGroup) -> None:
-        match self._confirmed(account_id):
+    async def _triage(self, waiting: tuple[SubAccountId, ...], tasks: asyncio.TaskGroup) -> None:
+        """Decide about all who wait, and start the ladders, the largest risk first."""
+        due: list[tuple[SubAccountId, Assessment[Decimal]]] = []
+        for number, account_id in enumerate(waiting, 1):
+            assessment = self._tools.assess(account_id)
+            if assessment is not None and self._is_due(account_id, assessment):
+                due.append((account_id, assessment))
+            elif assessment is None:
+                self._calm(account_id)
+            if number % YIELD_EVERY == 0:
+                await asyncio.sleep(0)
+        due.sort(key=lambda one: one[1].urgency, reverse=True)
+        for _, assessment in due:
+            if isinstance(assessment.decision, LiquidateAll):
+                self._pool.announce()
+        for number, (account_id, assessment) in enumerate(due, 1):
+            self._start(account_id, tasks, announced=isinstance(assessment.decision, LiquidateAll))
+            if number % YIELD_EVERY == 0:
+                await asyncio.sleep(0)
+
+    def _is_due(self, account_id: SubAccountId, assessment: Assessment[Decimal]) -> bool:
+        match assessment.decision:
+            case Nothing():
+                self._calm(account_id)
+                return False
             case Warn(margin_ratio=ratio):
                 self._warn(account_id, float(ratio))
-            case LiquidateAll() as act:
-                self._start(account_id, act, tasks)
+                return False
             case Postponed(reason=reason):
-                self._postponed += 1
-                log.error("liquidation_postponed", sub_account_id=account_id, reason=reason)
-            case Nothing():
-                pass
-            case TakeOverAll(label=Label.INSOLVENCY_TAKEOVER, margin_ratio=ratio):
-                # Takeovers need the house's legs, which do not act yet: an insolvent account is closed.
-                self._start(account_id, LiquidateAll(Label.INSOLVENCY_GUARD, ratio), tasks)
-            case act:
-                # Partial steps and takeovers do not act yet: the owner is warned, and the insolvency guard
-                # is the last line (docs/decisions/0017).
-                self._not_acted += 1
-                self._warn(account_id, float(act.margin_ratio))
+                self._postpone(account_id, reason)
+                return False
+            case _:
+                return True
 
-    def _start(self, account_id: SubAccountId, act: LiquidateAll[Decimal], tasks: asyncio.TaskGroup) -> None:
+    def _start(self, account_id: SubAccountId, tasks: asyncio.TaskGroup, *, announced: bool) -> None:
+        if account_id in self._switches.liquidating:
+            if announced:
+                self._pool.arrive()
+            return
         self._switches.liquidating.add(account_id)
-        tasks.create_task(self._liquidate(account_id, act), name=f"liquidate {account_id}")
+        ladder = Ladder(account_id, self._tools, announced=announced)
+        tasks.create_task(self._climb(account_id, ladder), name=f"liquidate {account_id}")
 
-    def _confirmed(self, account_id: SubAccountId) -> Decision[Decimal]:
-        account = self._ledger.account(account_id)
-        positions = self._holdings.of_account(account_id)
-        if account is None or not positions:
-            return Nothing()
-        marks: dict[str, Decimal] = {}
-        ages: dict[str, int | None] = {}
-        for position in positions:
-            mark = self._prices.mark_price(position.symbol)
-            ages[position.symbol] = self._prices.mark_age_ms(position.symbol)
-            if mark is not None:
-                marks[position.symbol] = Decimal(repr(mark))
-        threshold = self._ledger.rules(account_id).liquidation_threshold
-        rules: dict[str, SymbolRules] = dict(self._rules().items())
-        timing = Timing(self._clock.now_ms(), ages)
-        return liquidation.confirm(
-            account, threshold, positions, marks, rules, timing, self._maintenance.exact
+    async def _climb(self, account_id: SubAccountId, ladder: Ladder) -> None:
+        try:
+            await ladder.run()
+        except LedgerError as error:
+            # The lease is gone or the ledger closed: the next engine finds what is recorded.
+            log.error("liquidation_abandoned", sub_account_id=account_id, error=str(error))
+            return
+        finally:
+            self._switches.liquidating.discard(account_id)
+        # `consider` is deaf to an account under liquidation: what moved meanwhile is looked at now.
+        self.consider(account_id)
+
+    async def _close_many(self, positions: Sequence[PositionId]) -> Mapping[PositionId, Executed | Refused]:
+        return await self._trader.close_many_with(
+            positions, OrderCode.LIQUIDATION, "LIQUIDATE", Priority.LIQUIDATION
         )
 
+    # --- telling ---
+
+    def _calm(self, account_id: SubAccountId) -> None:
+        self._warned_ms.pop(account_id, None)
+        self._said_ms.pop(account_id, None)
+
+    def _postpone(self, account_id: SubAccountId, reason: str) -> None:
+        """Say that an act is due and waits: at once, and again every ten seconds (decision 20)."""
+        self._counts.postponed += 1
+        now_ms = self._clock.now_ms()
+        if now_ms - self._said_ms.get(account_id, 0) >= MARGIN_WARNING_INTERVAL_MS:
+            self._said_ms[account_id] = now_ms
+            log.error("liquidation_postponed", sub_account_id=account_id, reason=reason)
+
     def _warn(self, account_id: SubAccountId, margin_ratio: float) -> None:
+        """Warn the owner on crossing, then every ten seconds while it lasts (H39)."""
         now_ms = self._clock.now_ms()
         if now_ms - self._warned_ms.get(account_id, -MARGIN_WARNING_INTERVAL_MS) < MARGIN_WARNING_INTERVAL_MS:
             return
@@ -156,70 +203,21 @@ class Liquidator:
         self._warnings += 1
         data = view.margin_warning(account_id, margin_ratio)
         sequence = self._holdings.sequence(account_id)
-        self._hub.publish(
-            EphemeralEvent(
-                "margin_warning", account_id, f"margin_warning:{account_id}", data, now_ms, sequence
-            )
-        )
-
-    async def _liquidate(self, account_id: SubAccountId, act: LiquidateAll[Decimal]) -> None:
-        self._liquidations += 1
-        log.warning(
-            "liquidation_started",
-            sub_account_id=account_id,
-            margin_ratio=str(act.margin_ratio),
-            mode=act.label,
-        )
-        try:
-            data = view.full_liquidation(account_id, float(act.margin_ratio), act.label)
-            await self._ledger.emit(account_id, "full_liquidation", data)
-            while not await self._step(account_id):
-                await self._clock.sleep(STEP_PAUSE_SECONDS)
-            account = await self._ledger.mark_liquidated(account_id)
-            log.warning("liquidation_finished", sub_account_id=account_id, balance=str(account.balance))
-        except LedgerError as error:
-            # The account stays in breach, and the publisher's sweep brings it back here.
-            log.error("liquidation_interrupted", sub_account_id=account_id, error=str(error))
-        finally:
-            self._switches.liquidating.discard(account_id)
-
-    async def _step(self, account_id: SubAccountId) -> bool:
-        """Cancel, then close everything once; True when nothing is open and nothing is live."""
-        await self._cancel_orders(account_id)
-        positions = sorted(self._holdings.of_account(account_id), key=lambda held: -held.notional)
-        await asyncio.gather(*(self._close(position) for position in positions))
-        return liquidation.may_mark_liquidated(
-            len(self._holdings.of_account(account_id)), sum(1 for _ in self._live.of_account(account_id))
-        )
-
-    async def _cancel_orders(self, account_id: SubAccountId) -> None:
-        rows = [self._ledger.order(order.client_order_id) for order in self._live.of_account(account_id)]
-        live = [row for row in rows if row is not None and row.state is OrderState.LIVE]
-        for result in await asyncio.gather(*(self._trader.cancel_order(row) for row in live)):
-            if isinstance(result, Refused):
-                log.warning(
-                    "liquidation_cancel_open",
-                    sub_account_id=account_id,
-                    refusal=result.refusals[0].log_line(),
-                )
-
-    async def _close(self, position: Position) -> None:
-        result = await self._trader.close_with(
-            position.id, OrderCode.LIQUIDATION, "LIQUIDATE", Priority.LIQUIDATION
-        )
-        if isinstance(result, Refused):
-            log.error(
-                "liquidation_close_refused",
-                sub_account_id=position.sub_account_id,
-                position_id=position.id,
-                refusal=result.refusals[0].log_line(),
-            )
+        key = f"margin_warning:{account_id}"
+        self._hub.publish(EphemeralEvent("margin_warning", account_id, key, data, now_ms, sequence))
 
     def statistics(self) -> LiquidatorStatistics:
+        counts = self._counts
         return LiquidatorStatistics(
-            len(self._switches.liquidating),
-            self._liquidations,
-            self._warnings,
-            self._postponed,
-            self._not_acted,
+            running=len(self._switches.liquidating),
+            liquidations=counts.full + counts.takeovers,
+            steps=counts.steps,
+            takeovers=counts.takeovers,
+            warnings=self._warnings,
+            postponed=counts.postponed,
+            released=counts.released,
+            finished=counts.finished,
+            resumed=self._resumed,
+            slipped=counts.slipped,
+            pool=self._pool.statistics(),
         )

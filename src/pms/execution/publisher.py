@@ -175,7 +175,7 @@ class Publisher:
         self._margin_sent_ms.pop(account_id, None)
         self._reprice[account_id] = None
         crossing = self._book.check(account_id)
-        if crossing is not None and crossing.after >= Level.WARN:
+        if crossing is not None:
             self._consider(account_id)
         self._snapshot(account_id, mutated=True)
 

@@ -482,7 +482,8 @@ class Ledger(Protocol):
         ...
 
     async def finish_liquidation(self, sub_account_id: SubAccountId) -> SubAccount:
-        """`mark_liquidated`, and the running liquidation ends as DONE, in one transaction."""
+        """`mark_liquidated`, what is still owed is written off, and the running liquidation ends as DONE, in
+        one transaction."""
         ...
 
     async def emit(

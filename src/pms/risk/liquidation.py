@@ -12,8 +12,9 @@ from enum import IntEnum, StrEnum
 from typing import Generic
 
 from pms.model.account import LiquidationMode, Position, SubAccount
+from pms.model.event import JsonValue
 from pms.model.ids import PositionId
-from pms.model.money import round_up
+from pms.model.money import plain, round_up
 from pms.model.price import STALE_AFTER_MS
 from pms.model.symbol import SymbolRules
 from pms.risk.formulas import (
@@ -55,6 +56,11 @@ class Label(StrEnum):
     INSOLVENCY_GUARD = "INSOLVENCY_GUARD"
     INSOLVENCY_TAKEOVER = "INSOLVENCY_TAKEOVER"
     ADL_30_ESCALATED = "ADL_30_ESCALATED"
+
+    @property
+    def takes_over(self) -> bool:
+        """True when the house takes the positions and no order is sent."""
+        return self in (Label.VIRTUAL_LIQ, Label.INSOLVENCY_TAKEOVER)
 
 
 class StepAction(StrEnum):
@@ -127,6 +133,25 @@ Decision = (
 )
 
 
+Act = LiquidateAll[Number] | TakeOverAll[Number] | PartialClose[Number]
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment(Generic[Number]):
+    """A decision with the figures that it was made on."""
+
+    decision: Decision[Number]
+    figures: Figures[Number]
+
+    @property
+    def urgency(self) -> tuple[bool, Number]:
+        """The order of work, the largest first: who is insolvent, then the maintenance at stake (H38)."""
+        return (
+            self.figures.equity_raw <= 0 or self.figures.margin_ratio >= 1,
+            self.figures.maintenance_margin,
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Timing:
     """When the account was last acted on, and how old its prices are (ms; None: the symbol has no price)."""
@@ -156,16 +181,18 @@ def decide(
     legs: Sequence[Leg[Number]],
     rules: Mapping[str, SymbolRules],
     timing: Timing,
+    marks: Mapping[str, Number] | None = None,
 ) -> Decision[Number]:
     """Return what to do with an account now. Status plays no part: frozen accounts stay monitored (H15).
 
-    `legs` are all open positions in book order; `threshold` as stored. Pure.
+    `legs` are all open positions in book order; `threshold` as stored. What a partial step leaves is valued
+    at `marks`, at the entry where there is none. Pure.
     """
     if not legs:
         return Nothing()
     limit = safe_threshold(threshold)
     level = level_of(figures.margin_ratio, figures.equity_raw, limit)
-    act = _act(mode, level, figures, legs, rules)
+    act = _act(mode, level, figures, legs, rules, marks or {})
     if act is None:
         warns = level is Level.WARN and mode is LiquidationMode.ADL_30
         return Warn(figures.margin_ratio) if warns else Nothing()
@@ -189,6 +216,30 @@ def after_escalation(
     return Postponed(stale, act) if stale else act
 
 
+def assess(
+    account: SubAccount,
+    threshold: Decimal,
+    positions: Sequence[Position],
+    marks: Mapping[str, Decimal],
+    rules: Mapping[str, SymbolRules],
+    timing: Timing,
+    brackets: Brackets[Decimal] | None = None,
+    *,
+    escalated: bool = False,
+) -> Assessment[Decimal]:
+    """Decide in Decimal, from committed state, before acting on a breach (decision 20).
+
+    `escalated`: a tier 3 step has ended, or the full liquidation that followed it goes on.
+    """
+    legs = [decimal_leg(position) for position in positions]
+    rate = maintenance_rate_or_default(account.maintenance_rate)
+    figures = account_figures(account.cash, rate, legs, marks, brackets)
+    if escalated:
+        return Assessment(after_escalation(threshold, figures, legs, timing), figures)
+    mode = account.liquidation_mode
+    return Assessment(decide(mode, threshold, figures, legs, rules, timing, marks), figures)
+
+
 def confirm(
     account: SubAccount,
     threshold: Decimal,
@@ -198,11 +249,40 @@ def confirm(
     timing: Timing,
     brackets: Brackets[Decimal] | None = None,
 ) -> Decision[Decimal]:
-    """Decide in Decimal before acting on a breach that the float path found (decision 20)."""
-    legs = [decimal_leg(position) for position in positions]
-    rate = maintenance_rate_or_default(account.maintenance_rate)
-    figures = account_figures(account.cash, rate, legs, marks, brackets)
-    return decide(account.liquidation_mode, threshold, figures, legs, rules, timing)
+    """Return the decision of `assess` on an account of which nothing is under way."""
+    return assess(account, threshold, positions, marks, rules, timing, brackets).decision
+
+
+def evidence(
+    account: SubAccount,
+    threshold: Decimal,
+    positions: Sequence[Position],
+    marks: Mapping[str, Decimal],
+    ages_ms: Mapping[str, int | None],
+    figures: Figures[Decimal],
+) -> dict[str, JsonValue]:
+    """Return what a decision was made on, as texts that keep every digit: for the record of liquidations."""
+    held: list[JsonValue] = [
+        {
+            "id": position.id,
+            "symbol": position.symbol,
+            "side": position.side.value,
+            "quantity": plain(position.quantity),
+            "cost": plain(position.cost),
+            "mark": plain(marks[position.symbol]) if position.symbol in marks else None,
+            "markAgeMs": ages_ms.get(position.symbol),
+        }
+        for position in positions
+    ]
+    return {
+        "mode": account.liquidation_mode.value,
+        "status": account.status.value,
+        "threshold": plain(threshold),
+        "cash": plain(account.cash),
+        "equity": plain(figures.equity_raw),
+        "maintenance": plain(figures.maintenance_margin),
+        "positions": held,
+    }
 
 
 def step_quantity(quantity: Number, price: Number, rules: SymbolRules | None) -> tuple[Number, bool]:
@@ -223,6 +303,11 @@ def step_quantity(quantity: Number, price: Number, rules: SymbolRules | None) ->
     return constant(quantity, str(part)), False
 
 
+def pause_left_ms(last_step_ms: int, now_ms: int) -> int:
+    """Return how long the next partial step must still wait (H36); 0 when it need not."""
+    return max(0, last_step_ms + STEP_PAUSE_MS - now_ms)
+
+
 def may_mark_liquidated(open_positions: int, live_orders: int) -> bool:
     """LIQUIDATED needs no open row and no live or unknown order (decision 21, H11)."""
     return open_positions == 0 and live_orders == 0
@@ -234,7 +319,8 @@ def _act(
     figures: Figures[Number],
     legs: Sequence[Leg[Number]],
     rules: Mapping[str, SymbolRules],
-) -> LiquidateAll[Number] | TakeOverAll[Number] | PartialClose[Number] | None:
+    marks: Mapping[str, Number],
+) -> Act[Number] | None:
     ratio = figures.margin_ratio
     takes_over = mode is LiquidationMode.TAKEOVER
     if level is Level.INSOLVENT:
@@ -251,7 +337,8 @@ def _act(
     if largest is None:
         return None
     escalates = level is Level.ESCALATE
-    quantity, closes_all = step_quantity(largest.quantity, largest.entry, rules.get(largest.symbol))
+    price = marks.get(largest.symbol) or largest.entry
+    quantity, closes_all = step_quantity(largest.quantity, price, rules.get(largest.symbol))
     return PartialClose(
         PositionId(largest.id),
         largest.symbol,
@@ -264,7 +351,7 @@ def _act(
 
 
 def _cooling(timing: Timing) -> bool:
-    return timing.last_step_ms is not None and timing.now_ms - timing.last_step_ms < STEP_PAUSE_MS
+    return timing.last_step_ms is not None and pause_left_ms(timing.last_step_ms, timing.now_ms) > 0
 
 
 def _stale_reason(legs: Sequence[Leg[Number]], timing: Timing) -> str:

@@ -6,7 +6,8 @@ from decimal import Decimal
 
 import orjson
 
-from pms.ledger.operations.accounts import existing, mark_liquidated
+from pms.ledger.api import Actor
+from pms.ledger.operations.accounts import existing, mark_liquidated, write_off
 from pms.ledger.plan import Plan
 from pms.ledger.rendering import Cell
 from pms.model.account import SubAccount
@@ -14,6 +15,8 @@ from pms.model.event import JsonValue
 from pms.model.ids import SubAccountId
 from pms.model.liquidation import LiquidationRecord, LiquidationState
 from pms.model.money import round_cost
+
+SYSTEM = Actor("system", "system")
 
 
 def begin_liquidation(
@@ -56,9 +59,12 @@ def end_liquidation(plan: Plan, account_id: SubAccountId, state: LiquidationStat
 
 
 def finish_liquidation(plan: Plan, account_id: SubAccountId) -> SubAccount:
-    """Set LIQUIDATED and end the running liquidation as DONE. Raises InvariantError unless the account is
-    flat and without live orders (decision 21)."""
-    account = mark_liquidated(plan, account_id)
+    """Set LIQUIDATED, write off what is still owed (decision 4), and end the running liquidation as DONE.
+
+    Raises InvariantError unless the account is flat and without live orders (decision 21).
+    """
+    mark_liquidated(plan, account_id)
+    account = write_off(plan, account_id, SYSTEM)
     end_liquidation(plan, account_id, LiquidationState.DONE)
     return account
 

@@ -1,0 +1,110 @@
+"""Gathers the closes of ladders that are due at the same moment: one mass close for each symbol.
+
+A thousand accounts that one tick liquidates on one symbol need its slices in orders, not a thousand (design,
+"Budgets"). Ladders are announced when they start; the symbols close as soon as all that were announced have
+named their positions, or after `GATHER_SECONDS`, so that one that hangs holds nobody up.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pms.execution.api import Executed
+from pms.model.account import Position
+from pms.model.clock import Clock, set_within
+from pms.model.ids import PositionId
+from pms.model.refusal import Refused
+from pms.model.symbol import Symbol
+
+GATHER_SECONDS = 0.25
+"""How long a symbol's close waits for ladders that were announced."""
+
+Outcome = Executed | Refused
+CloseMany = Callable[[Sequence[PositionId]], Awaitable[Mapping[PositionId, Outcome]]]
+
+
+class _Batch:
+    """The closes of one symbol that go out together; the first to come sends them."""
+
+    __slots__ = ("complete", "done", "positions")
+
+    def __init__(self) -> None:
+        self.positions: list[PositionId] = []
+        self.complete = asyncio.Event()
+        self.done: asyncio.Future[Mapping[PositionId, Outcome]] = asyncio.get_running_loop().create_future()
+
+
+@dataclass(frozen=True, slots=True)
+class ClosePoolStatistics:
+    """Counts since the start: closes of one symbol that went out, positions in them, and the most in one."""
+
+    batches: int
+    positions: int
+    positions_max: int
+
+
+class ClosePool:
+    """Closes by symbol. Bounded by the open positions. Event-loop thread only."""
+
+    def __init__(self, close_many: CloseMany, clock: Clock) -> None:
+        """`close_many` closes positions of one symbol and says what became of each."""
+        self._close_many = close_many
+        self._clock = clock
+        self._announced = 0
+        self._open: dict[Symbol, _Batch] = {}
+        self._batches = self._positions = self._positions_max = 0
+
+    def announce(self) -> None:
+        """A ladder is about to name positions; `arrive` must follow."""
+        self._announced += 1
+
+    def arrive(self) -> None:
+        """An announced ladder has named its positions, or will name none."""
+        self._announced -= 1
+        if self._announced == 0:
+            for batch in self._open.values():
+                batch.complete.set()
+
+    def close(self, positions: Sequence[Position]) -> Awaitable[list[Mapping[PositionId, Outcome]]]:
+        """Name positions to be closed, at once; awaiting the result waits for their closes.
+
+        Cancelling one that sends for others cancels their wait too: only the end of the engine does that.
+        """
+        waits: list[Awaitable[Mapping[PositionId, Outcome]]] = []
+        for position in positions:
+            batch = self._open.get(position.symbol)
+            if batch is None:
+                batch = self._open[position.symbol] = _Batch()
+                waits.append(self._send(position.symbol, batch))
+            else:
+                waits.append(_outcome(batch))
+            batch.positions.append(position.id)
+        if self._announced == 0:
+            for position in positions:
+                self._open[position.symbol].complete.set()
+        return asyncio.gather(*waits)
+
+    async def _send(self, symbol: Symbol, batch: _Batch) -> Mapping[PositionId, Outcome]:
+        await set_within(batch.complete, self._clock, GATHER_SECONDS)
+        del self._open[symbol]
+        self._batches += 1
+        self._positions += len(batch.positions)
+        self._positions_max = max(self._positions_max, len(batch.positions))
+        try:
+            outcomes = await self._close_many(batch.positions)
+        except BaseException as error:
+            if isinstance(error, Exception):
+                batch.done.set_exception(error)
+                batch.done.exception()  # retrieved here; those who wait get it as well
+            else:
+                batch.done.cancel()
+            raise
+        batch.done.set_result(outcomes)
+        return outcomes
+
+    def statistics(self) -> ClosePoolStatistics:
+        return ClosePoolStatistics(self._batches, self._positions, self._positions_max)
+
+
+async def _outcome(batch: _Batch) -> Mapping[PositionId, Outcome]:
+    return await asyncio.shield(batch.done)

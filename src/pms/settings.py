@@ -201,6 +201,14 @@ class Settings(BaseSettings):
         description="`incumbent`: account rate × entry notional. `brackets`: what the exchange's brackets "
         "need on mark notional, at least account rate × mark notional.",
     )
+    open_orders_quota: int = Field(
+        60,
+        validation_alias="PMS_OPEN_ORDERS_QUOTA",
+        ge=1,
+        le=200,
+        description="Resting entries that one sub-account may have on one symbol. All accounts share the "
+        "exchange's bound for the symbol, less a reserve for closing.",
+    )
     house_policy: HousePolicy = Field(
         HousePolicy.HOLD,
         validation_alias="PMS_HOUSE_POLICY",

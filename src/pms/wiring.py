@@ -121,7 +121,7 @@ def wire(core: Core, settings: Settings) -> Wired:
     real = RealAccount(
         exchange.account, exchange.market, ledger, core.live_orders, core.prices, core.switches, core.clock
     )
-    trader = _trader(core, sender, resolver, FlipMode(settings.flip_mode.value), real)
+    trader = _trader(core, sender, resolver, settings, real)
     liquidator = Liquidator(
         ledger,
         trader,
@@ -173,7 +173,7 @@ def used_symbols(core: Core) -> tuple[Symbol, ...]:
 
 
 def _trader(
-    core: Core, sender: OrderSender, resolver: DoubtResolver, flip_mode: FlipMode, real: RealAccount
+    core: Core, sender: OrderSender, resolver: DoubtResolver, settings: Settings, real: RealAccount
 ) -> Trader:
     admission = Admission(
         core.ledger,
@@ -183,8 +183,9 @@ def _trader(
         core.net,
         core.switches,
         core.exchange.market.rules,
-        flip_mode,
+        FlipMode(settings.flip_mode.value),
         core.maintenance,
+        settings.open_orders_quota,
         real.purse,
     )
     return Trader(

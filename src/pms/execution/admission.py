@@ -21,6 +21,7 @@ from pms.model.ids import PositionId, SubAccountId, client_order_id
 from pms.model.money import ZERO, Money, Price
 from pms.model.order import ApprovedOrder, OrderCode, OrderSide, OrderType
 from pms.model.refusal import RefusalCode, Refused
+from pms.model.restriction import Restriction
 from pms.model.symbol import Symbol, SymbolRules
 from pms.risk import gate, netting
 from pms.risk.gate import Approved, FlipMode, GateInput, MarkedPosition, OrderRequest
@@ -77,6 +78,7 @@ class Admission:
         rules: Callable[[], dict[Symbol, SymbolRules]],
         flip_mode: FlipMode,
         maintenance: MaintenanceBasis,
+        open_orders_quota: int,
         real_purse: Callable[[Symbol], RealPurse] | None = None,
     ) -> None:
         self._ledger = ledger
@@ -89,6 +91,7 @@ class Admission:
         self._flip_mode = flip_mode
         self._maintenance = maintenance
         self._real_purse = real_purse
+        self._open_orders_quota = open_orders_quota
         self._withdrawing: dict[SubAccountId, list[Money]] = {}
 
     def symbols(self) -> Sequence[SymbolRules]:
@@ -249,6 +252,7 @@ class Admission:
         account = self._account(account_id)
         symbol_rules = self.symbol_rules(request.symbol)
         mark = self._prices.mark_price(request.symbol)
+        restriction, source = self.restriction(account_id)
         return GateInput(
             account=account,
             rules=self._ledger.rules(account_id) if account else RiskRules(),
@@ -258,15 +262,20 @@ class Admission:
             mark_age_ms=self._prices.mark_age_ms(request.symbol) or 0,
             positions=self.marked_positions(account),
             orders=self._open_orders(account_id),
-            closing_taken=self._closing_taken(account_id, request),
+            closing_taken=self._live.closing(account_id, request.symbol, request.side.opposite),
+            crossing_taken=self._live.crossing(account_id, request.symbol, request.side.opposite),
             liquidating=account_id in self._switches.liquidating,
             halted=self._switches.halted or request.symbol in self._switches.isolated,
             ready=self._switches.ready,
             open_orders=self._live.resting_count(request.symbol),
             open_orders_limit=_open_orders_limit(symbol_rules, request),
+            account_open_orders=self._live.resting_count(request.symbol, account_id),
+            account_open_orders_max=self._open_orders_quota,
             flip_mode=self._flip_mode,
             brackets=self._maintenance.exact,
             real=None if self._real_purse is None else self._real_purse(request.symbol),
+            restriction=restriction,
+            restriction_source=source,
         )
 
     def _account(self, account_id: SubAccountId) -> SubAccount | None:
@@ -290,17 +299,21 @@ class Admission:
         age_ms = self._prices.mark_age_ms(position.symbol) or 0
         return MarkedPosition(position, None if mark is None else _exact(mark), age_ms)
 
-    def _closing_taken(self, account_id: SubAccountId, request: OrderRequest) -> Decimal:
-        side = request.side.opposite
-        taken = self._live.closing(account_id, request.symbol, side)
-        # The gate splits an entry against such orders itself; a pure close must leave them their quantity.
-        return taken + self._live.crossing(account_id, request.symbol, side) if request.reduce_only else taken
+    def restriction(self, account_id: SubAccountId) -> tuple[Restriction, str]:
+        """Return the strongest restriction of an account, and its source."""
+        found = (Restriction.NONE, "")
+        for entry in self._ledger.restrictions_of(account_id):
+            if entry.level > found[0]:
+                found = (entry.level, entry.source)
+        return found
 
     def _open_order(self, order: LiveOrder) -> OpenOrder:
         price = order.price or order.mark_at_approval
         if price is None:
             mark = self._prices.mark_price(order.symbol)
             price = Price(ZERO) if mark is None else _exact(mark)
+        elif order.side is OrderSide.SELL and order.mark_at_approval is not None:
+            price = max(price, order.mark_at_approval)  # a marketable sell fills at the market, not its price
         return OpenOrder(order.symbol, order.side, order.remaining, price, order.leverage, order.reduce_only)
 
 

@@ -252,6 +252,10 @@ class Ledger(Protocol):
         """Return every restriction in force, the global ones first."""
         ...
 
+    def restrictions_of(self, sub_account_id: SubAccountId) -> Sequence[RestrictionEntry]:
+        """Return what is in force for an account: the global ones and its own."""
+        ...
+
     def restriction_of(self, sub_account_id: SubAccountId) -> Restriction:
         """Return the strongest restriction of an account: of the global ones and its own."""
         ...

@@ -229,10 +229,14 @@ class Book:
         record = self.rules.get(account_id) or self.rules.get(None)
         return RiskRules() if record is None else record.rules
 
-    def restriction_of(self, account_id: SubAccountId) -> Restriction:
-        """Return the strongest of what is in force everywhere and for the account."""
+    def restrictions_of(self, account_id: SubAccountId) -> tuple[RestrictionEntry, ...]:
+        """Return what is in force everywhere and for the account."""
         entries = (*(self.restrictions.get(None) or ()), *(self.restrictions.get(account_id) or ()))
-        return max((entry.level for entry in entries), default=Restriction.NONE)
+        return tuple(entry for entry in entries if entry.level)
+
+    def restriction_of(self, account_id: SubAccountId) -> Restriction:
+        """Return the strongest of them."""
+        return max((entry.level for entry in self.restrictions_of(account_id)), default=Restriction.NONE)
 
     def house_position(self, symbol: Symbol) -> HousePosition:
         return self.house.get(symbol) or HousePosition(symbol, ZERO, ZERO)

@@ -247,6 +247,9 @@ class LedgerService(Movements, FundingService):
         entries = [entry for scope in self._book.restrictions.values() for entry in scope if entry.level]
         return sorted(entries, key=lambda entry: (entry.sub_account_id or "", entry.source))
 
+    def restrictions_of(self, sub_account_id: SubAccountId) -> Sequence[RestrictionEntry]:
+        return self._book.restrictions_of(sub_account_id)
+
     def restriction_of(self, sub_account_id: SubAccountId) -> Restriction:
         return self._book.restriction_of(sub_account_id)
 

@@ -63,6 +63,13 @@ class RefusalCode(Enum):
         "The order was sent; its outcome is not known yet and will be settled by proof.",
     )
     TRADING_HALTED = (503, "Trading is halted; only closing is allowed.")
+    TRADING_RESTRICTED = (
+        409,
+        "A restriction (kill switch, rule or real account) forbids it; closing at market stays possible.",
+    )
+    SYMBOL_NOT_ALLOWED = (400, "A rule of the account does not allow entries on the symbol.")
+    POSITION_COUNT_EXCEEDED = (400, "A rule of the account allows no further position.")
+    ORDER_RATE_EXCEEDED = (429, "A rule of the account allows no more orders within this minute.")
     NOT_READY = (503, "Start-up reconciliation has not finished; retry.")
     INSUFFICIENT_BALANCE = (400, "The withdrawal exceeds what is available.")
     HOUSE_CAPITAL_INSUFFICIENT = (400, "The house does not hold enough free capital for the deposit.")

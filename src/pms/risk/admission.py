@@ -41,6 +41,7 @@ class Admission(Generic[Number]):
     """A trade to be admitted. `notional` and `margin_required` are of the part that opens exposure.
 
     `exposure` and `margin_used` are what remains of the account beside it, without what the trade closes.
+    `margin_growth` is by how much the margin of its symbol grows in the worst case.
     """
 
     leverage: Number
@@ -52,6 +53,13 @@ class Admission(Generic[Number]):
     equity: Number
     maintenance_margin: Number
     available_margin: Number
+    margin_growth: Number
+
+    @property
+    def margin_needed(self) -> Number:
+        """What the account must have available: more than the trade's own margin when its leverage changes
+        that of a position."""
+        return max(self.margin_required, self.margin_growth)
 
     def computed(self, order_notional: Number) -> dict[str, float]:
         """Return the figures by their wire names (`computedValues`)."""
@@ -76,8 +84,9 @@ def limit_refusals(trade: Admission[Number], limits: Limits[Number]) -> list[Ref
     exposure_after = trade.exposure + trade.notional
     if exposure_after > limits.exposure_max:
         found.append(messages.exposure_exceeded(exposure_after, limits.exposure_max))
-    if trade.margin_required > trade.available_margin:
-        found.append(messages.margin_insufficient(trade.margin_required, trade.available_margin))
+    needed = trade.margin_needed
+    if needed > trade.available_margin:
+        found.append(messages.margin_insufficient(needed, trade.available_margin))
     usage = margin_usage_ratio(trade.equity, trade.margin_used, trade.margin_required)
     usage_max = constant(usage, USAGE_MAX)
     if usage >= usage_max:
@@ -157,6 +166,7 @@ def validate_incumbent(
         equity=view.equity,
         maintenance_margin=view.maintenance_margin,
         available_margin=view.available_margin,
+        margin_growth=0.0,
     )
     return IncumbentVerdict(tuple(limit_refusals(admission, limits)), admission.computed(notional))
 

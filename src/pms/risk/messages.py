@@ -3,6 +3,7 @@
 from decimal import Decimal
 
 from pms.model.refusal import Refusal, RefusalCode
+from pms.model.restriction import Restriction
 from pms.model.signature import fixed_text, number_text
 
 Figure = float | Decimal
@@ -34,6 +35,12 @@ def refusal(code: RefusalCode, message: str | None = None, **figures: Figure | s
 def account_frozen(status: str) -> Refusal:
     """The account's status is not ACTIVE (also for LIQUIDATED)."""
     return refusal(RefusalCode.ACCOUNT_FROZEN, f"Sub-account is {status}", status=status)
+
+
+def restricted(level: Restriction, source: str) -> Refusal:
+    """A restriction of that source forbids the order; `level` and `source` are fields for programs."""
+    text = f"Trading is restricted to {level.name} by {source or 'the engine'}"
+    return refusal(RefusalCode.TRADING_RESTRICTED, text, level=level.name, source=source)
 
 
 def leverage_exceeded(leverage: Figure, leverage_max: Figure) -> Refusal:

@@ -73,11 +73,18 @@ def side_outcome(
     ]
     ordered = sum((order.remaining for order in mine), ZERO)
     closed = min(ordered, closing_capacity(position, side, taken))
-    opening = ordered - closed
-    exposure = _opened_value([(order.price, order.remaining) for order in mine], closed)
-    margin = _opened_value([(order.price / order.leverage, order.remaining) for order in mine], closed)
+    opened = _opened_value([(order.price, order.remaining) for order in mine], closed)
     held = kept_load(position, closed)
-    return SideOutcome(Load(held.exposure + exposure, held.margin + margin), opening, ordered)
+    # Each order at its own leverage, as the incumbent counts (ledger spec 4.2) ...
+    margin = held.margin + _opened_value(
+        [(order.price / order.leverage, order.remaining) for order in mine], closed
+    )
+    if opened:
+        # ... but whichever of them fills last gives its leverage to the whole position (ledger spec 5.2).
+        adds = position is not None and OrderSide.opening(position.side) is side
+        whole = (held.exposure if adds else ZERO) + opened
+        margin = max(margin, whole / min(order.leverage for order in mine))
+    return SideOutcome(Load(held.exposure + opened, margin), ordered - closed, ordered)
 
 
 def kept_load(position: Position | None, closed: Decimal) -> Load:
@@ -90,8 +97,7 @@ def kept_load(position: Position | None, closed: Decimal) -> Load:
 
 def _opened_value(orders: Sequence[tuple[Decimal, Decimal]], closed: Decimal) -> Decimal:
     """Return Σ value of (value per unit, quantity) beyond `closed`, when the cheapest orders do the
-    closing.
-    """
+    closing."""
     value = ZERO
     for unit, quantity in sorted(orders):
         used = min(closed, quantity)

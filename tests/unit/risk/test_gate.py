@@ -17,6 +17,7 @@ from pms.model.money import ZERO, Quantity
 from pms.model.order import OrderCode, OrderSide, SelfMatchPrevention, TimeInForce
 from pms.model.price import STALE_AFTER_MS
 from pms.model.refusal import RefusalCode, Refused
+from pms.model.restriction import Restriction
 from pms.risk.gate import (
     Approved,
     FlipMode,
@@ -29,6 +30,7 @@ from pms.risk.gate import (
     assess,
     decide,
 )
+from pms.risk.messages import refusal
 from pms.risk.real_purse import RealPurse
 from tests.unit.risk.builders import (
     BTC,
@@ -98,6 +100,12 @@ REFUSALS: list[tuple[str, GateInput]] = [
     ("SYMBOL_NOT_TRADING", gate_input(market(), symbol_rules=symbol_rules(trading=False))),
     ("ACCOUNT_FROZEN", gate_input(market(), account=account(status=AccountStatus.FROZEN))),
     ("ACCOUNT_FROZEN", gate_input(market(), account=account(status=AccountStatus.LIQUIDATED))),
+    ("TRADING_RESTRICTED", gate_input(market(), restriction=Restriction.BLOCK_ENTRIES)),
+    ("TRADING_RESTRICTED", gate_input(market(), restriction=Restriction.FLATTEN)),
+    (
+        "TRADING_RESTRICTED",
+        gate_input(limit(1, 110, SHORT, reduce_only=True), position(), restriction=Restriction.HALT),
+    ),
     ("NO_PRICE", gate_input(market(), mark=None)),
     ("TRADING_HALTED", gate_input(market(), halted=True)),
     ("LIQUIDATION_IN_PROGRESS", gate_input(market(), liquidating=True)),
@@ -117,6 +125,7 @@ REFUSALS: list[tuple[str, GateInput]] = [
     ("INSUFFICIENT_MARGIN", gate_input(market(110, leverage=10), account=account(balance=1000))),
     ("MARGIN_RATIO_EXCEEDED", gate_input(market("98"), account=account(balance=1000))),
     ("OPEN_ORDERS_LIMIT", gate_input(limit(), open_orders=180, open_orders_limit=180)),
+    ("OPEN_ORDERS_LIMIT", gate_input(limit(), account_open_orders=60, account_open_orders_max=60)),
     (
         "REAL_MARGIN_INSUFFICIENT",
         gate_input(market(), real=purse(margin_available=4)),
@@ -183,6 +192,89 @@ def test_all_refusals_come_in_the_order_of_the_checks() -> None:
     assert assess(broken).computed["notional"] == 2000.0
 
 
+ORDER_OF_THE_CHECKS: list[tuple[str, dict[str, Any]]] = [
+    # Ledger spec 4.2, with the numbers first (H20); each step is broken on its own on top of all later ones.
+    ("INVALID_QUANTITY", {"request": limit(NAN, leverage=25)}),
+    ("NOT_READY", {"ready": False}),
+    ("ACCOUNT_NOT_FOUND", {"account": None}),
+    ("UNKNOWN_SYMBOL", {"symbol_rules": None}),
+    ("ACCOUNT_FROZEN", {"account": account(balance=1, status=AccountStatus.FROZEN)}),
+    ("TRADING_RESTRICTED", {"restriction": Restriction.BLOCK_ENTRIES, "restriction_source": "operator"}),
+    ("NO_PRICE", {"mark": None}),
+    ("TRADING_HALTED", {"halted": True}),
+    ("LIQUIDATION_IN_PROGRESS", {"liquidating": True}),
+    ("SYMBOL_NOT_TRADING", {"symbol_rules": symbol_rules(trading=False)}),
+    ("STALE_PRICE", {"mark_age_ms": STALE_AFTER_MS + 1}),
+    ("ORDER_RATE_EXCEEDED", {"rule_refusals": (refusal(RefusalCode.ORDER_RATE_EXCEEDED),)}),
+    ("MAX_LEVERAGE_EXCEEDED", {}),
+]
+
+
+@pytest.mark.parametrize("step", range(len(ORDER_OF_THE_CHECKS)))
+def test_the_first_broken_check_is_named_first(step: int) -> None:
+    changes: dict[str, Any] = {"request": limit("20", leverage=25), "account": account(balance=1)}
+    for _, broken in reversed(ORDER_OF_THE_CHECKS[step:]):
+        changes |= broken
+    rules = RiskRules(Decimal(20), Decimal(50), Decimal(80), Decimal("0.9"))
+    request = changes.pop("request")
+    assert codes(gate_input(request, rules=rules, **changes))[0] == ORDER_OF_THE_CHECKS[step][0]
+
+
+def test_a_restriction_says_its_level_and_its_source() -> None:
+    refused = decide(
+        gate_input(market(), restriction=Restriction.REDUCE_ONLY, restriction_source="rule:daily_loss")
+    )
+    assert isinstance(refused, Refused)
+    assert [(one.code, one.fields) for one in refused.refusals] == [
+        (RefusalCode.TRADING_RESTRICTED, {"level": "REDUCE_ONLY", "source": "rule:daily_loss"})
+    ]
+
+
+@pytest.mark.parametrize(
+    ("level", "at_market", "resting_close"),
+    [
+        (Restriction.NONE, True, True),
+        (Restriction.BLOCK_ENTRIES, True, True),
+        (Restriction.REDUCE_ONLY, True, True),
+        (Restriction.HALT, True, False),
+        (Restriction.FLATTEN, True, False),
+    ],
+)
+def test_what_each_level_leaves_to_close_with(
+    level: Restriction, at_market: bool, resting_close: bool
+) -> None:
+    held = position(quantity=2)
+    close = gate_input(market(2, SHORT, reduce_only=True), held, restriction=level)
+    rest = gate_input(limit(2, 110, SHORT, reduce_only=True), held, restriction=level)
+    assert isinstance(decide(close), Approved) is at_market
+    assert isinstance(decide(rest), Approved) is resting_close
+
+
+def test_the_quota_of_an_account_is_apart_from_the_bound_of_the_symbol() -> None:
+    full = gate_input(limit(), account_open_orders=60, account_open_orders_max=60, open_orders=180)
+    refused = assess(replace(full, open_orders_limit=180)).refusals
+    assert [one.fields["scope"] for one in refused] == ["symbol", "account"]
+    closing = limit(1, 110, SHORT, reduce_only=True)
+    assert codes(replace(full, request=closing, positions=(MarkedPosition(position(), Decimal(100)),))) == []
+
+
+def test_an_order_of_a_lower_leverage_asks_for_the_margin_of_the_whole_position() -> None:
+    held = position(quantity=50, leverage=100)  # notional 5,000, margin 50
+    yes = approved(gate_input(market(1, leverage=10), held))
+    assert yes.margin_required == 460  # (5,000 + 100) / 10 - 50
+    assert yes.computed["requiredMargin"] == 10.0  # the trade's own, as the incumbent reports it
+    assert codes(gate_input(market(1, leverage=5), held)) == ["MARGIN_RATIO_EXCEEDED"]
+    assert codes(gate_input(market(1, leverage=4), held))[0] == "INSUFFICIENT_MARGIN"
+
+
+def test_a_close_leaves_the_quantity_of_a_market_order_in_flight() -> None:
+    held = position(quantity=4)
+    closing = market(4, SHORT, reduce_only=True)
+    assert codes(gate_input(closing, held, crossing_taken=Decimal(4))) == ["REDUCE_ONLY_REJECTED"]
+    blocked = gate_input(market(4, SHORT), held, crossing_taken=Decimal(1), halted=True)
+    assert codes(blocked)[0] == "TRADING_HALTED"
+
+
 def test_numbers_are_checked_before_everything() -> None:
     assert codes(gate_input(limit(NAN, NAN, leverage=NAN), account=None, ready=False)) == [
         "INVALID_QUANTITY",
@@ -219,6 +311,8 @@ def test_reducing_needs_no_margin_no_price_and_no_minimum() -> None:
         {"account": account(status=AccountStatus.FROZEN)},
         {"halted": True},
         {"liquidating": True},
+        {"restriction": Restriction.REDUCE_ONLY},
+        {"restriction": Restriction.HALT},
         {"mark": None},
         {"mark_age_ms": STALE_AFTER_MS + 1},
         {"symbol_rules": symbol_rules(trading=False)},

@@ -128,6 +128,29 @@ def _explained_by_others(given: Any) -> bool:
     return any(len({row["side"] for row in _open_rows(given, symbol)}) > 1 for symbol in symbols)
 
 
+def _one_observation(given: Any) -> bool:
+    """A single report of a flat position closes everything at once, of whomever it is; H1 wants a difference
+    that persists over two observations. (The shared file has two vectors of this very input, one of which
+    does nothing.)"""
+    if _operation(given) != "userStream":
+        return False
+    flat = [
+        position["s"]
+        for event in given["call"][1:]
+        if event.get("e") == "ACCOUNT_UPDATE"
+        for position in event["a"]["P"]
+        if float(position["pa"]) == 0
+    ]
+    locked = {key.rpartition(":reconcile:")[2] for key in given.get("redis") or {}}
+    return any(
+        row["symbol"].replace("/USDT:USDT", "USDT") in flat
+        and row["symbol"] not in locked
+        and _priced(given, row["symbol"])
+        and row.get("babysitterExcluded")
+        for row in _open_rows(given)
+    )
+
+
 def _sends_a_second_order(given: Any) -> bool:
     """The report's order closes a position: the incumbent closes it once more, at market."""
     if not _executes(given):
@@ -272,6 +295,7 @@ _FLOWS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
         _explained_by_others,
         "positions on both sides net out on the exchange: a flat or opposite net is no desync",
     ),
+    ("H1, H1a", _one_observation, "one flat report is no desync: it must persist, and is shown until then"),
     ("H1b, H2, H2b", _sends_a_second_order, "a fill that happened is booked as it is, never closed again"),
     ("H1b, H2, H2b", _executes_less, "what executed is booked, not what was asked for"),
     ("H1b, H2, H2b", _ends_with_a_filled_part, "partial executions are booked as they come"),

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import heapq
 import itertools
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -18,8 +18,11 @@ from pms.exchange.binance.adapter import BinanceExchange
 from pms.exchange.port import StreamGap
 from pms.execution.exchange_net import PERSISTENCE_MS
 from pms.ledger.ledger import LedgerService, open_ledger
+from pms.model.account import PositionSide
 from pms.model.event import DurableEvent, EphemeralEvent
-from pms.model.ids import ExchangeAccountId
+from pms.model.ids import ClientOrderId, ExchangeAccountId, ExchangeOrderId
+from pms.model.money import Quantity
+from pms.model.order import ExchangeOrderStatus, OrderSide
 from pms.model.price import MarkPrice
 from pms.model.symbol import Symbol
 from pms.risk.formulas import static_liquidation_price_decimal
@@ -34,6 +37,7 @@ QUIET_SECONDS = 0.02
 """Real time without an event after which the clock moves: everything that waits waits for time."""
 
 VIRTUAL_SECONDS_MAX = 120.0
+VIRTUAL_MS_MAX = 3_600_000
 
 
 class QuietClock:
@@ -139,15 +143,22 @@ async def world(given: Mapping[str, Any]) -> AsyncIterator[World]:
         await ledger.take_lease("golden", 3_600_000)
         exchange = ScriptedExchange(clock, given.get("marketOrders") or (), _symbols(given), {})
         exchange.held = {symbol: ledger.expected_net(symbol) for symbol in exchange.symbols}
+        _rest(exchange, given["db"].get("pendingOrder") or ())
         state = MemoryState(clock)
         await state.start()
+        for key, value in (given.get("redis") or {}).items():
+            await state.set(key, str(value).encode(), VIRTUAL_MS_MAX)
         chosen = settings(scratch_folder())
         wired = wire(build_core(ledger, cast("BinanceExchange", exchange), state, chosen, clock), chosen)
         exchange.deliver = wired.events.handle
         built = World(given, clock, ledger, exchange, wired, path, state)
         wired.core.hub.add_sink(built.events.append)
-        tasks += [asyncio.create_task(wired.resolver.run()), asyncio.create_task(wired.liquidator.run())]
+        # No liquidator: the vectors are single operations, not what an evaluation makes of them.
+        tasks.append(asyncio.create_task(wired.resolver.run()))
         await clock.until_done(wired.events.handle(StreamGap(0, clock.now_ms())))
+        await wired.core.brackets.read()
+        wired.real.take_leverages(dict.fromkeys(exchange.symbols, 125))
+        await wired.real.start()
         wired.core.switches.ready = True
         built.price({**(given.get("servicePrices") or {}), **(given.get("prices") or {})})
         await _as_scripted(built)
@@ -158,6 +169,20 @@ async def world(given: Mapping[str, Any]) -> AsyncIterator[World]:
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.gather(*tasks, return_exceptions=True)
         await ledger.close()
+
+
+def _rest(exchange: ScriptedExchange, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Let the incumbent's resting orders rest on the exchange, under client order ids of its making."""
+    for row in rows:
+        if row.get("exchangeOrderId") and row.get("status", "PENDING") == "PENDING":
+            order_id = ExchangeOrderId(row["exchangeOrderId"])
+            client_id = ClientOrderId(f"PMS{row['subAccountId'][:8]}_x-{row['id']}")
+            side = OrderSide.opening(PositionSide(row["side"]))
+            quantity = Quantity(exact(row["quantity"]))
+            new = ExchangeOrderStatus.NEW
+            report = exchange.report(order_id, client_id, Symbol(row["symbol"]), side, new, quantity)
+            exchange.client_ids[order_id] = client_id
+            exchange.reports[client_id] = report
 
 
 async def _as_scripted(built: World) -> None:
@@ -181,6 +206,7 @@ async def _as_scripted(built: World) -> None:
         if net * expected <= 0 and symbol in _subject(built.given, built.ledger):
             await built.exchange.move(symbol, net)
     built.persist()
+    await built.wired.real.start()
 
 
 def _subject(given: Mapping[str, Any], ledger: LedgerService) -> set[Symbol]:

@@ -89,6 +89,8 @@ class _Rows:
         for model, wanted in expected["dbAfter"].items():
             for row in wanted:
                 yield from self._match(model, row)
+            if len(wanted) != len(self._rows[model]):
+                yield f"{len(self._rows[model])} rows of {model}, not {len(wanted)}"
         written = [item for item in expected["writes"] if "data" in item]
         for model in ("tradeExecution", "balanceLog"):
             for item in written:

@@ -159,7 +159,9 @@ class TradingService(Protocol):
         """Close a position for a strategy that saw `close_price` (ledger spec 5.9); `reason` is the action.
 
         What the exchange backs is closed by a real order at its own price. The rest goes to the house at
-        the worst of `close_price`, touch and fresh mark: nobody names the price at which the house pays.
+        the worst of `close_price`, touch and fresh mark: nobody names the price at which the house pays,
+        except a worker of the operator's own (`actor.via` is `system`, such as the babysitter): its price
+        holds for what the exchange does not hold at all, and its reason is the action then.
         """
         ...
 

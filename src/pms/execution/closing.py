@@ -23,7 +23,7 @@ from pms.execution.queues import AccountQueues
 from pms.ledger.api import HouseLineKind, Ledger
 from pms.model.account import Position
 from pms.model.ids import PositionId
-from pms.model.money import Money, Price
+from pms.model.money import Money, Price, round_nearest
 from pms.model.order import JournalOrder, OrderCode, OrderSide, OrderState, OrderType, Priority
 from pms.model.refusal import RefusalCode, Refused
 from pms.model.symbol import Symbol
@@ -56,10 +56,14 @@ _EXCHANGE_CANNOT = frozenset(
 on everything that does not reduce the real net, which a close here need not do (decision 13)."""
 
 
+_MINIMUMS = frozenset({RefusalCode.EXCHANGE_MIN_NOTIONAL, RefusalCode.EXCHANGE_QTY_TOO_SMALL})
+
+
 @dataclass(frozen=True, slots=True)
 class Closing:
     """What is to be closed. `quantity` None: all of it. `limit_price`: what goes to the house goes at no
-    better price than this.
+    better price than this. `stated_price`: what the exchange does not back goes at this price, under the
+    action (ledger spec 5.9); only for a caller who is trusted with the house's money.
     """
 
     position_id: PositionId
@@ -69,6 +73,7 @@ class Closing:
     idempotency_key: str | None = None
     quantity: Decimal | None = None
     limit_price: Decimal | None = None
+    stated_price: Decimal | None = None
 
 
 class Closer:
@@ -129,7 +134,8 @@ class Closer:
         return done or Refused.because(RefusalCode.BOUND_REACHED)
 
     async def close_partly(self, wanted: Closing, fraction: Decimal) -> Executed | Refused:
-        """Close a fraction of a position: clamped to the whole, rounded down to lots (H23)."""
+        """Close a fraction of a position: clamped to the whole, rounded to the nearest lot (H23; the
+        incumbent rounds so to eight places), and never to the whole or to nothing."""
         position = self._ledger.position(wanted.position_id)
         if position is None:
             return Refused.because(RefusalCode.POSITION_CLOSED)
@@ -142,15 +148,22 @@ class Closer:
             )
         if fraction >= 1 or rules is None:
             return await self.close(wanted)
-        quantity = rules.round_quantity(position.quantity * fraction, market=True)
+        step = rules.market_quantity_step or rules.quantity_step
+        quantity = round_nearest(position.quantity * fraction, step)
         smallest, _ = rules.quantity_bounds(market=True)
-        if quantity < smallest or quantity == 0:
+        if quantity < smallest or not 0 < quantity < position.quantity:
             text = f"{fraction} of {position.quantity} is below the smallest lot {smallest}; close all of it."
             return Refused.because(RefusalCode.INVALID_QUANTITY, text, quantity=quantity, min=smallest)
         return await self.close(replace(wanted, quantity=quantity))
 
     async def close_by_price(
-        self, position_id: PositionId, close_price: Decimal | None, reason: str, idempotency_key: str | None
+        self,
+        position_id: PositionId,
+        close_price: Decimal | None,
+        reason: str,
+        idempotency_key: str | None,
+        *,
+        trusted: bool = False,
     ) -> ClosedByPrice | Refused:
         """Close a position for a strategy that saw `close_price`; see `TradingService.close_by_price`."""
         if close_price is not None and not (close_price.is_finite() and close_price > 0):
@@ -159,7 +172,8 @@ class Closer:
         if action in _NOT_A_REASON or len(action) > ACTION_CHARACTERS_MAX:
             action = BY_PRICE_ACTION
         wanted = Closing(position_id, OrderCode.CLOSE, action, Priority.USER_CLOSE, idempotency_key)
-        done = await self.close(replace(wanted, limit_price=close_price))
+        stated = close_price if trusted else None
+        done = await self.close(replace(wanted, limit_price=close_price, stated_price=stated))
         if isinstance(done, Refused):
             return done
         closing = [trade for trade in done.trades if trade.realized_pnl is not None]
@@ -182,28 +196,30 @@ class Closer:
             self._admission.abandon,
         )
         result = admitted if isinstance(admitted, Refused) else await self._runner.execute(admitted)
-        if isinstance(result, Refused) and self._exchange_cannot(result, position):
+        if isinstance(result, Refused) and self._exchange_cannot(result, position, left):
             if self._live.closing(position.sub_account_id, position.symbol, position.side):
                 return result  # only a remainder is too small: other orders may still close the rest
             return await self._transfer(wanted, left, HouseLineKind.DUST, wanted.action)
         return result
 
-    def _exchange_cannot(self, refused: Refused, position: Position) -> bool:
+    def _exchange_cannot(self, refused: Refused, position: Position, left: Decimal | None) -> bool:
         """Tell whether the refusal means that the real account cannot close this much.
 
-        A minimum notional that the known filters do not explain is reported instead: the adapter reads them
-        again at once, and the next attempt decides by what they say then.
+        A minimum that the known filters do not explain is reported instead: the adapter reads them again at
+        once, and the next attempt decides by what they say then.
         """
         refusal = refused.refusals[0]
         if refusal.code not in _EXCHANGE_CANNOT:
             return False
-        if refusal.code is not RefusalCode.EXCHANGE_MIN_NOTIONAL or "exchange_code" not in refusal.fields:
+        if refusal.code not in _MINIMUMS or "exchange_code" not in refusal.fields:
             return True
         held, rules = self._ledger.position(position.id), self._admission.symbol_rules(position.symbol)
         mark = self._prices.mark_price(position.symbol)
         if held is None or rules is None or mark is None:
             return True
-        return held.quantity * Decimal(repr(mark)) < rules.notional_min
+        quantity = held.quantity if left is None else min(left, held.quantity)
+        smallest, _ = rules.quantity_bounds(market=True)
+        return quantity < smallest or quantity * Decimal(repr(mark)) < rules.notional_min
 
     async def _ask_net(self) -> bool:
         try:
@@ -231,8 +247,9 @@ class Closer:
         quantity = held.quantity if wanted.quantity is None else min(wanted.quantity, held.quantity)
         if not min(unbacked, quantity) > 0:
             return None
+        action = "DESYNC_CLOSE" if wanted.stated_price is None else wanted.action
         result = await self._transfer(
-            wanted, min(unbacked, quantity), HouseLineKind.NETTING_DIFFERENCE, "DESYNC_CLOSE"
+            wanted, min(unbacked, quantity), HouseLineKind.NETTING_DIFFERENCE, action, wanted.stated_price
         )
         return result if isinstance(result, Executed) else None
 
@@ -250,13 +267,19 @@ class Closer:
         )
 
     async def _transfer(
-        self, wanted: Closing, quantity: Decimal | None, kind: HouseLineKind, action: str
+        self,
+        wanted: Closing,
+        quantity: Decimal | None,
+        kind: HouseLineKind,
+        action: str,
+        stated: Decimal | None = None,
     ) -> Executed | Refused:
         position_id = wanted.position_id
         position = self._ledger.position(position_id)
         if position is None:
             return Refused.because(RefusalCode.POSITION_CLOSED)
-        price = self._prices.worse_price(position.symbol, position.side, wanted.limit_price)
+        worst = self._prices.worse_price(position.symbol, position.side, wanted.limit_price)
+        price = worst if stated is None else Price(stated)
         if price is None:
             return Refused.because(
                 RefusalCode.STALE_PRICE, "The position can only go to the house at a fresh price; retry."

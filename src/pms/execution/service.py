@@ -127,10 +127,16 @@ class Trader:
             return _too_many()
 
     async def close_partly(
-        self, position_id: PositionId, fraction: Decimal, actor: Actor, idempotency_key: str | None = None
+        self,
+        position_id: PositionId,
+        fraction: Decimal,
+        actor: Actor,
+        idempotency_key: str | None = None,
+        *,
+        action: str = "CLOSE",
     ) -> Executed | Refused:
         """Close a fraction of a position at market; see `TradingService.close_partly`."""
-        wanted = Closing(position_id, OrderCode.CLOSE, "CLOSE", Priority.USER_CLOSE, idempotency_key)
+        wanted = Closing(position_id, OrderCode.CLOSE, action, Priority.USER_CLOSE, idempotency_key)
         try:
             return await self._closer.close_partly(wanted, fraction)
         except asyncio.QueueFull:
@@ -146,7 +152,9 @@ class Trader:
     ) -> ClosedByPrice | Refused:
         """Close a position for a strategy; see `TradingService.close_by_price`."""
         try:
-            return await self._closer.close_by_price(position_id, close_price, reason, idempotency_key)
+            return await self._closer.close_by_price(
+                position_id, close_price, reason, idempotency_key, trusted=actor.via == "system"
+            )
         except asyncio.QueueFull:
             return _too_many()
 

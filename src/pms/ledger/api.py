@@ -85,6 +85,23 @@ class NewIntent:
 
 
 @dataclass(frozen=True, slots=True)
+class RestingRow:
+    """A PENDING row of `pending_orders` that no journal order stands behind: the incumbent placed it.
+    `leverage` as a factor, `type` as in ledger spec 1.2."""
+
+    id: PendingOrderId
+    sub_account_id: SubAccountId
+    symbol: Symbol
+    side: PositionSide
+    type: str
+    price: Price
+    quantity: Quantity
+    leverage: Decimal
+    exchange_order_id: ExchangeOrderId
+    created_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class TradeRow:
     """A `trade_executions` row as written (ledger spec 1.2); `side` BUY or SELL, `realized_pnl` None on
     opens."""
@@ -298,6 +315,27 @@ class Ledger(Protocol):
         executed; until then its state is FINISHING, and the booking of the last fill ends it (decision 2).
         `expiry_reason` is the exchange's `er`: 5, 6 and 7 become the `reject_code` of an order that is never
         placed again (decision 11)."""
+        ...
+
+    async def resting_of_the_incumbent(self) -> Sequence[RestingRow]:
+        """Return the incumbent's resting orders that are not in the journal yet."""
+        ...
+
+    async def adopt_order(
+        self, row: RestingRow, client_order_id: ClientOrderId, executed: Quantity
+    ) -> JournalOrder:
+        """Journal a resting order of the incumbent under the client order id that it rests by. `executed` is
+        what it executed before the wallet was adopted. Idempotent."""
+        ...
+
+    async def adopt_repriced(
+        self,
+        old: ClientOrderId,
+        client_order_id: ClientOrderId,
+        exchange_order_id: ExchangeOrderId,
+    ) -> JournalOrder | None:
+        """Let an adopted order go on under the ids of the one that replaced it on the exchange (H33); None
+        when the old one has ended."""
         ...
 
     # --- money ----------------------------------------------------------------------------------------------

@@ -4,8 +4,11 @@ from collections import defaultdict
 from collections.abc import Mapping
 from decimal import Decimal
 
+import orjson
+
 from pms.ledger.audit_tables import AuditRow, AuditTables, Check, number, signed
 from pms.ledger.load import TERMINAL_STATES
+from pms.ledger.operations.adopted_orders import ORDER_ADOPTED
 from pms.ledger.operations.costs import cost_removed
 from pms.ledger.operations.house import EPOCH_ENDED
 from pms.ledger.rendering import agrees
@@ -215,6 +218,10 @@ def check_orders(tables: AuditTables) -> Check:
     booked: dict[str, Decimal] = defaultdict(Decimal)
     for fill in tables.of("pms_fills"):
         booked[str(fill["client_order_id"])] += number(fill, "quantity")
+    for action in tables.of("pms_actions"):
+        if action["action"] == ORDER_ADOPTED:  # executed for the incumbent, whose house bears it
+            facts = orjson.loads(str(action["after"]))
+            booked[facts["clientOrderId"]] += Decimal(facts["executed"])
     for row in tables.of("pms_order_journal"):
         client_id = str(row["client_order_id"])
         label = tables.label("pms_order_journal", row)

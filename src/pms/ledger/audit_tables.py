@@ -10,7 +10,7 @@ from pms.ledger.store import Snapshot
 
 AuditRow = dict[str, Cell]
 
-_OTHERS = ("pms_outbox", "pms_commit_links")
+_OTHERS = ("pms_outbox", "pms_commit_links", "pms_actions")
 
 
 @dataclass(slots=True)

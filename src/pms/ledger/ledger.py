@@ -13,6 +13,7 @@ from pms.ledger.api import (
     LiquidationPriceOf,
     NewAccount,
     NewIntent,
+    RestingRow,
 )
 from pms.ledger.book import Book
 from pms.ledger.databases import open_store
@@ -24,7 +25,7 @@ from pms.ledger.journal import Totals
 from pms.ledger.load import Loaded, load_book
 from pms.ledger.migrate import HEAD, migrate, schema_version
 from pms.ledger.movements import Movements
-from pms.ledger.operations import accounts, adoption, control, house, liquidations, orders
+from pms.ledger.operations import accounts, adopted_orders, adoption, control, house, liquidations, orders
 from pms.ledger.operations.checkpoints import CheckpointLines, add_checkpoint_lines, finish_checkpoint
 from pms.ledger.operations.fills import book_fill
 from pms.ledger.operations.foreign import settle_holders
@@ -305,6 +306,31 @@ class LedgerService(Movements, FundingService):
             return orders.record_terminal(plan, record, status, executed_quantity, expiry_reason)
 
         return (await self._writer.submit(run, Wants(client_order_id=client_order_id)))[0]
+
+    async def resting_of_the_incumbent(self) -> Sequence[RestingRow]:
+        return await self.queries.resting_of_the_incumbent()
+
+    async def adopt_order(
+        self, row: RestingRow, client_order_id: ClientOrderId, executed: Quantity
+    ) -> JournalOrder:
+        sequence = self.allocate_sequence()
+        order, _ = await self._writer.submit(
+            lambda plan, _: adopted_orders.adopt_order(plan, row, client_order_id, executed, sequence)
+        )
+        return order
+
+    async def adopt_repriced(
+        self, old: ClientOrderId, client_order_id: ClientOrderId, exchange_order_id: ExchangeOrderId
+    ) -> JournalOrder | None:
+        sequence = self.allocate_sequence()
+
+        def run(plan: Plan, _: Known) -> JournalOrder | None:
+            record = plan.book.orders.get(old)
+            if record is None:
+                return None
+            return adopted_orders.adopt_repriced(plan, record, client_order_id, exchange_order_id, sequence)
+
+        return (await self._writer.submit(run))[0]
 
     # --- money ----------------------------------------------------------------------------------------------
     async def book_fill(self, fill: ExchangeFill, fee: Money) -> BookedFill:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from pms.ledger.api import TradeRow
+from pms.ledger.api import RestingRow, TradeRow
 from pms.ledger.errors import DuplicateKeyError
 from pms.ledger.funding_views import FundingLine, read_residues
 from pms.ledger.load import read_order
@@ -99,6 +99,15 @@ class Queries:
             " WHERE p.sub_account_id = ? AND p.status = 'PENDING' ORDER BY j.sequence DESC LIMIT ?"
         )
         return [read_order(row).order for row in await self._store.fetch(sql, sub_account_id, limit)]
+
+    async def resting_of_the_incumbent(self) -> Sequence[RestingRow]:
+        """Return PENDING rows with an exchange id that no journal order stands behind, oldest first."""
+        sql = (
+            "SELECT * FROM pending_orders p WHERE p.status = 'PENDING' AND p.exchange_order_id IS NOT NULL"
+            " AND NOT EXISTS (SELECT 1 FROM pms_order_journal j WHERE j.pending_order_id = p.id)"
+            " ORDER BY p.created_at, p.id"
+        )
+        return [_resting(row) for row in await self._store.fetch(sql)]
 
     async def liquidations(
         self, sub_account_id: SubAccountId, limit: int = 100
@@ -329,4 +338,20 @@ def read_event(row: Row) -> DurableEvent:
         reader.number("sequence"),
         orjson.loads(reader.text("data")),
         reader.number("timestamp"),
+    )
+
+
+def _resting(row: Row) -> RestingRow:
+    reader = Reader("pending_orders", row)
+    return RestingRow(
+        id=PendingOrderId(reader.text("id")),
+        sub_account_id=SubAccountId(reader.text("sub_account_id")),
+        symbol=Symbol(reader.text("symbol")),
+        side=PositionSide(reader.text("side")),
+        type=reader.text("type"),
+        price=Price(reader.exact("price")),
+        quantity=Quantity(reader.exact("quantity")),
+        leverage=reader.exact("leverage"),
+        exchange_order_id=ExchangeOrderId(reader.text("exchange_order_id")),
+        created_at_ms=reader.number("created_at"),
     )

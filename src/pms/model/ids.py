@@ -84,3 +84,12 @@ def owner_prefix(client_id: str) -> str | None:
     if not separator or not head.startswith("PMS") or len(head) != 11:
         return None
     return head[3:]
+
+
+def is_made_here(client_id: str, sequence: int) -> bool:
+    """Tell whether a client order id is of this system's making for that journal sequence; an order that was
+    adopted rests under somebody else's."""
+    unique = client_id.rpartition("_")[2]
+    if owner_prefix(client_id) is None or not unique or set(unique) - set(_BASE36):
+        return False
+    return int(unique, 36) & ((1 << _SEQUENCE_BITS) - 1) == sequence

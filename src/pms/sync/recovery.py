@@ -26,6 +26,7 @@ from pms.model.ids import ClientOrderId, TradeId
 from pms.model.money import ZERO
 from pms.model.order import JournalOrder, OrderState
 from pms.model.symbol import Symbol
+from pms.sync.adopted_orders import adopt_resting_orders
 from pms.sync.errors import SyncError
 
 log = structlog.get_logger(__name__)
@@ -116,6 +117,7 @@ class GapFiller:
     async def _fill_once(self, gap: StreamGap, first: bool, read: set[Symbol]) -> None:
         if first:
             await self._adopt()
+            await adopt_resting_orders(self._ledger, self._account)
             await self._doubt_orders_of_earlier_life()
         # Settling orders books single fills; the symbols' own gaps start where they started before that.
         known = dict.fromkeys((*self._ledger.fill_symbols(), *await self._held_on_the_exchange()))

@@ -20,8 +20,8 @@ from pms.execution.resolver import DoubtResolver
 from pms.ledger.api import Ledger
 from pms.ledger.errors import FenceLostError, LedgerError
 from pms.model.fill import ExchangeFill
-from pms.model.ids import owner_prefix
 from pms.model.symbol import Symbol
+from pms.sync.adopted_orders import adopt_repriced_chase
 from pms.sync.recovery import GapFiller, first_cause
 
 log = structlog.get_logger(__name__)
@@ -132,8 +132,9 @@ class UserEventProcessor:
 
     async def _order(self, event: OrderEvent) -> None:
         report = event.report
-        ours = owner_prefix(report.client_order_id) is not None
-        row = self._ledger.order(report.client_order_id) if ours else None
+        row = self._ledger.order(report.client_order_id)
+        if row is None:
+            row = await adopt_repriced_chase(self._ledger, self._resolver, report)
         # All commits of one event are queued before the first is awaited, so that they share one commit
         # group.
         async with asyncio.TaskGroup() as commits:

@@ -66,7 +66,13 @@ def record_intent(plan: Plan, intent: NewIntent) -> JournalOrder:
         babysitter_excluded=intent.babysitter_excluded,
         idempotency_key=intent.idempotency_key,
     )
-    record = OrderRecord(order)
+    insert_order(plan, OrderRecord(order))
+    return order
+
+
+def insert_order(plan: Plan, record: OrderRecord) -> None:
+    """Write a new row of the journal."""
+    order = record.order
     fixed: dict[str, Cell] = {
         "sequence": order.sequence,
         "type": order.type,
@@ -85,8 +91,7 @@ def record_intent(plan: Plan, intent: NewIntent) -> JournalOrder:
     key: dict[str, Cell] = {"client_order_id": order.client_order_id}
     plan.insert_ours("pms_order_journal", key, {**order_values(record, plan.now_ms), **fixed})
     plan.note_order(record)
-    note_symbol(plan, intent.symbol)
-    return order
+    note_symbol(plan, order.symbol)
 
 
 def note_symbol(plan: Plan, symbol: Symbol) -> None:
@@ -239,7 +244,8 @@ def end(plan: Plan, record: OrderRecord) -> JournalOrder:
     order = record.order
     filled = order.state is OrderState.FILLED
     if order.pending_order_id is not None:
-        status = "FILLED" if filled else "CANCELLED" if order.state is OrderState.CANCELLED else "EXPIRED"
+        # Ledger spec 7.3: everything that ends without a fill and did not expire is CANCELLED.
+        status = "FILLED" if filled else "EXPIRED" if order.state is OrderState.EXPIRED else "CANCELLED"
         moment = "filled_at" if filled else "cancelled_at"
         plan.update("pending_orders", (order.pending_order_id,), {"status": status, moment: plan.now_ms})
     plan.put_order(record)

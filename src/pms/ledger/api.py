@@ -472,6 +472,35 @@ class Ledger(Protocol):
         owed."""
         ...
 
+    async def set_balance(
+        self, sub_account_id: SubAccountId, balance: Money, actor: Actor, debit_max: Decimal | None = None
+    ) -> SubAccount:
+        """Bring the balance to a figure (USDT, 0 or more) against the house, reason ADMIN_SET; the account
+        owes nothing after it, and an initial balance of 0 becomes the figure too. Raises InsufficientBalance
+        when more than `debit_max` would leave the account, HouseCapitalInsufficient."""
+        ...
+
+    async def transfer_between(
+        self, from_id: SubAccountId, to_id: SubAccountId, amount: Money, actor: Actor
+    ) -> tuple[SubAccount, SubAccount]:
+        """Move `amount` > 0 from one account to another, reasons TRANSFER_OUT and TRANSFER_IN; it repays what
+        the target owes first. Return both. Raises InsufficientBalance beyond balance - owed."""
+        ...
+
+    async def reset_account(self, sub_account_id: SubAccountId, actor: Actor) -> SubAccount:
+        """Start an account anew: cash to the house (reason RESET), what it owes written off, both balances 0,
+        ACTIVE; no history is deleted. Raises AccountExposedError while anything of it is open."""
+        ...
+
+    async def close_account(self, sub_account_id: SubAccountId, actor: Actor) -> SubAccount:
+        """Close an account for good: cash to the house (reason WITHDRAWAL), what it owes written off, FROZEN;
+        its history stays. Raises AccountExposedError while anything of it is open."""
+        ...
+
+    async def write_off(self, sub_account_id: SubAccountId, actor: Actor) -> SubAccount:
+        """Write off what a flat account owes, insurance first, then the house. Raises AccountExposedError."""
+        ...
+
     async def set_status(
         self, sub_account_id: SubAccountId, status: AccountStatus, actor: Actor
     ) -> SubAccount: ...
@@ -497,8 +526,8 @@ class Ledger(Protocol):
         ...
 
     async def mark_liquidated(self, sub_account_id: SubAccountId) -> SubAccount:
-        """Set LIQUIDATED. Raises InvariantError while a row or an order of the account is open (decision
-        21)."""
+        """Set LIQUIDATED and write off what the account owes. Raises InvariantError while a row or an order
+        of the account is open (decision 21)."""
         ...
 
     def running_liquidation(self, sub_account_id: SubAccountId) -> LiquidationRecord | None: ...

@@ -16,6 +16,8 @@ from pms.model.money import ZERO, plain, round_cost
 from pms.model.symbol import Symbol
 
 INTERNAL_KINDS = ("TRANSFER", "CROSS")
+HOUSE_TRANSFERS = ("DEPOSIT", "WITHDRAWAL", "ADMIN_SET", "RESET")
+"""Reasons whose cash the house has on a line TRANSFER of its own."""
 
 
 def check_allocations(tables: AuditTables) -> Check:
@@ -169,7 +171,7 @@ def check_house(tables: AuditTables) -> Check:
         if row["kind"] == "TRANSFER":
             moved[str(row["sub_account_id"])] -= number(row, "cash")
     for line in tables.of("pms_journal_lines"):
-        if line["detail"] in ("DEPOSIT", "WITHDRAWAL") and line["sub_account_id"] is not None:
+        if line["detail"] in HOUSE_TRANSFERS and line["sub_account_id"] is not None:
             moved[str(line["sub_account_id"])] += number(line, "amount")
     for account, rest in moved.items():
         check.equal(f"pms_house_lines of TRANSFER {account}", "transfers less the account's side", rest, ZERO)

@@ -21,6 +21,7 @@ LedgerError
     ├── AccountNotFoundError
     ├── OrderNotFoundError
     ├── InvalidAmountError
+    ├── AccountExposedError
     ├── InsufficientBalance
     ├── HouseCapitalInsufficient
     └── IdempotencyConflictError
@@ -128,6 +129,10 @@ class PositionNotOpenError(RequestError):
 
 class InvalidAmountError(RequestError):
     """An amount must be finite and positive."""
+
+
+class AccountExposedError(RequestError):
+    """The account has open positions or orders, and what was asked for needs it without."""
 
 
 class InsufficientBalance(RequestError):

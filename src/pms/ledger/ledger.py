@@ -374,11 +374,6 @@ class LedgerService(Movements, FundingService):
             await self._writer.submit(lambda plan, _: accounts.withdraw(plan, sub_account_id, amount, actor))
         )[0]
 
-    async def write_off(self, sub_account_id: SubAccountId, actor: Actor) -> SubAccount:
-        """Write off what a flat account owes, insurance first, then the house. Raises InvariantError if not
-        flat."""
-        return (await self._writer.submit(lambda plan, _: accounts.write_off(plan, sub_account_id, actor)))[0]
-
     async def set_status(
         self, sub_account_id: SubAccountId, status: AccountStatus, actor: Actor
     ) -> SubAccount:

@@ -4,10 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 
 from pms.ledger.api import Actor, Committed, HouseLineKind
-from pms.ledger.operations import house, transfers
+from pms.ledger.operations import accounts, balances, house, transfers
 from pms.ledger.operations.transfers import movement_key
 from pms.ledger.plan import Plan
 from pms.ledger.writer import Known, Wants, Writer
+from pms.model.account import SubAccount
 from pms.model.ids import PositionId, SubAccountId
 from pms.model.money import Money, Price
 from pms.model.symbol import Symbol
@@ -85,6 +86,34 @@ class Movements:
 
         repeated, committed = await self._writer.submit(plan_it, Wants(reference=reference))
         return Committed() if repeated else committed
+
+    # --- cash -----------------------------------------------------------------------------------------------
+    async def set_balance(
+        self, sub_account_id: SubAccountId, balance: Money, actor: Actor, debit_max: Decimal | None = None
+    ) -> SubAccount:
+        def run(plan: Plan, _: Known) -> SubAccount:
+            return balances.set_balance(plan, sub_account_id, balance, actor, debit_max)
+
+        return (await self._writer.submit(run))[0]
+
+    async def transfer_between(
+        self, from_id: SubAccountId, to_id: SubAccountId, amount: Money, actor: Actor
+    ) -> tuple[SubAccount, SubAccount]:
+        def run(plan: Plan, _: Known) -> tuple[SubAccount, SubAccount]:
+            return balances.transfer_between(plan, from_id, to_id, amount, actor)
+
+        return (await self._writer.submit(run))[0]
+
+    async def reset_account(self, sub_account_id: SubAccountId, actor: Actor) -> SubAccount:
+        return (await self._writer.submit(lambda plan, _: balances.reset(plan, sub_account_id, actor)))[0]
+
+    async def close_account(self, sub_account_id: SubAccountId, actor: Actor) -> SubAccount:
+        return (
+            await self._writer.submit(lambda plan, _: balances.close_account(plan, sub_account_id, actor))
+        )[0]
+
+    async def write_off(self, sub_account_id: SubAccountId, actor: Actor) -> SubAccount:
+        return (await self._writer.submit(lambda plan, _: accounts.write_off(plan, sub_account_id, actor)))[0]
 
     # --- the house's limits ---------------------------------------------------------------------------------
     async def set_house_limit(self, symbol: Symbol | None, notional_max: Money | None, actor: Actor) -> None:

@@ -7,6 +7,7 @@ import pytest
 from pms.ledger.api import HouseLineKind, NewAccount
 from pms.ledger.audit import audit
 from pms.ledger.errors import (
+    AccountExposedError,
     AccountNotFoundError,
     HouseCapitalInsufficient,
     InsufficientBalance,
@@ -128,7 +129,7 @@ async def test_only_a_flat_account_is_written_off(
     account = await desk.account("A", "10")
     await desk.buy(account.id, "2", "100")
     await desk.trade_at(account.id, OrderSide.SELL, "1", "50", reduce_only=True, action="CLOSE")
-    with pytest.raises(InvariantError, match="write-off"):
+    with pytest.raises(AccountExposedError, match="write-off"):
         await ledger.write_off(account.id, ACTOR)
     await desk.trade_at(account.id, OrderSide.SELL, "1", "50", reduce_only=True, action="CLOSE")
     house = ledger.house_cash()

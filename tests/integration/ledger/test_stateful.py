@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 
 from pms.ledger.api import BookedFill, Committed, HouseLineKind
 from pms.ledger.audit import audit
-from pms.ledger.errors import HouseCapitalInsufficient, InsufficientBalance
+from pms.ledger.errors import AccountExposedError, HouseCapitalInsufficient, InsufficientBalance
 from pms.ledger.ledger import LedgerService
 from pms.model.account import AccountStatus
 from pms.model.errors import InvariantError
@@ -200,10 +200,14 @@ class History(RuleBasedStateMachine):
     @precondition(lambda self: self.accounts)
     @rule(pick=picks)
     def liquidate(self, pick: int) -> None:
+        account = self.pick(pick)
+        before = self.desk.ledger.account(account)
+        assert before is not None
         try:
-            self.do(self.desk.ledger.mark_liquidated(self.pick(pick)))
+            self.do(self.desk.ledger.mark_liquidated(account))
         except InvariantError:
             return
+        self.worth[account] += before.owed  # an account that is liquidated owes nothing any more
 
     @precondition(lambda self: self.accounts)
     @rule(pick=picks)
@@ -213,7 +217,7 @@ class History(RuleBasedStateMachine):
         assert before is not None
         try:
             self.do(self.desk.ledger.write_off(account, ACTOR))
-        except InvariantError:
+        except AccountExposedError:
             return
         self.worth[account] += before.owed
 

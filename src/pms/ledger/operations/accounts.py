@@ -1,12 +1,12 @@
 """Sub-accounts: creation, transfers with the house, status, mode, name, rules; each with its audit action."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
 
 from pms.ledger.api import Actor, HouseLineKind, NewAccount
 from pms.ledger.book import AccountRecord, RulesRecord
 from pms.ledger.errors import (
+    AccountExposedError,
     AccountNotFoundError,
     HouseCapitalInsufficient,
     InsufficientBalance,
@@ -44,7 +44,7 @@ def checked_amount(amount: Decimal, *, zero: bool = False) -> Decimal:
 def create_account(plan: Plan, new: NewAccount, actor: Actor) -> SubAccount:
     """Open an account at 0 and move its initial balance from the house as a DEPOSIT (decision 7)."""
     amount = checked_amount(new.initial_balance, zero=True)
-    _check_house(plan, amount)
+    check_house(plan, amount)
     account_id = _fresh_id(plan)
     account = SubAccount(
         id=account_id,
@@ -72,8 +72,8 @@ def create_account(plan: Plan, new: NewAccount, actor: Actor) -> SubAccount:
         "pms_account_exact", {"sub_account_id": account_id}, {"balance": account.balance, "revision": 1}
     )
     plan.book.accounts.set(account_id, AccountRecord(account, 1))
-    account = _transfer(plan, account, amount, "DEPOSIT")
-    plan.action(actor, "account.create", account_id, None, _account_facts(account))
+    account = with_house(plan, account, amount, "DEPOSIT")
+    plan.action(actor, "account.create", account_id, None, account_facts(account))
     plan.account_event(account)
     return account
 
@@ -93,9 +93,9 @@ def deposit(plan: Plan, account_id: SubAccountId, amount: Money, actor: Actor) -
     """Move money from the house to the account; what is owed is repaid first."""
     account = existing(plan, account_id)
     exact = checked_amount(amount)
-    _check_house(plan, exact)
-    after = _transfer(plan, account, exact, "DEPOSIT")
-    plan.action(actor, "account.deposit", account_id, _account_facts(account), _account_facts(after))
+    check_house(plan, exact)
+    after = with_house(plan, account, exact, "DEPOSIT")
+    plan.action(actor, "account.deposit", account_id, account_facts(account), account_facts(after))
     plan.account_event(after)
     return after
 
@@ -108,13 +108,14 @@ def withdraw(plan: Plan, account_id: SubAccountId, amount: Money, actor: Actor) 
         raise InsufficientBalance(
             f"account {account_id} can withdraw at most {plain(account.cash)}, {plain(exact)} was asked for"
         )
-    after = _transfer(plan, account, -exact, "WITHDRAWAL")
-    plan.action(actor, "account.withdraw", account_id, _account_facts(account), _account_facts(after))
+    after = with_house(plan, account, -exact, "WITHDRAWAL")
+    plan.action(actor, "account.withdraw", account_id, account_facts(account), account_facts(after))
     plan.account_event(after)
     return after
 
 
-def _transfer(plan: Plan, account: SubAccount, amount: Decimal, reason: str) -> SubAccount:
+def with_house(plan: Plan, account: SubAccount, amount: Decimal, reason: str) -> SubAccount:
+    """Move cash between an account and the house (negative: to the house), with one line on either side."""
     if amount:
         plan.house_line(HouseLineKind.TRANSFER, cash=-amount, sub_account_id=account.id, reference=reason)
     account = plan.move_cash(account, amount, reason)
@@ -122,7 +123,8 @@ def _transfer(plan: Plan, account: SubAccount, amount: Decimal, reason: str) -> 
     return account
 
 
-def _check_house(plan: Plan, amount: Decimal) -> None:
+def check_house(plan: Plan, amount: Decimal) -> None:
+    """Raise HouseCapitalInsufficient unless the house has the amount."""
     cash = plan.book.house_cash_total()
     if amount and cash < amount:
         raise HouseCapitalInsufficient(
@@ -169,44 +171,69 @@ def rename(plan: Plan, account_id: SubAccountId, name: str, actor: Actor) -> Sub
 
 
 def mark_liquidated(plan: Plan, account_id: SubAccountId) -> SubAccount:
-    """Set LIQUIDATED once nothing of the account is open. Raises InvariantError otherwise (decision 21)."""
+    """Set LIQUIDATED once nothing of the account is open, and write off what it owes: it is flat for good.
+
+    Raises InvariantError otherwise (decision 21).
+    """
     account = existing(plan, account_id)
     require_flat(plan, account_id, "LIQUIDATED")
     if account.status is AccountStatus.LIQUIDATED:
         return account
-    after = plan.put_account(replace(account, status=AccountStatus.LIQUIDATED))
-    before: Mapping[str, JsonValue] = {"status": account.status.value}
-    plan.action(Actor("system", "system"), "account.liquidated", account_id, before, {"status": "LIQUIDATED"})
+    after = forgive(plan, replace(account, status=AccountStatus.LIQUIDATED))
+    after = plan.put_account(after)
+    system = Actor("system", "system")
+    plan.action(system, "account.liquidated", account_id, account_facts(account), account_facts(after))
     plan.account_event(after)
     return after
 
 
 def require_flat(plan: Plan, account_id: SubAccountId, wanted: str) -> None:
     """Raise InvariantError while the account has an open position or an order that may still execute."""
+    exposed = _exposure(plan, account_id)
+    if exposed:
+        raise InvariantError(f"Invariant: {wanted} needs a flat account; {account_id} has {exposed}")
+
+
+def require_unexposed(plan: Plan, account_id: SubAccountId, wanted: str) -> None:
+    """Raise AccountExposedError while the account has an open position or an order that may still execute
+    (spec H14)."""
+    exposed = _exposure(plan, account_id)
+    if exposed:
+        raise AccountExposedError(
+            f"{wanted} needs an account without positions and orders; {account_id} has {exposed}: "
+            "close and cancel them first"
+        )
+
+
+def _exposure(plan: Plan, account_id: SubAccountId) -> str:
     orders = live_orders_of(plan, account_id)
     rows = [position.id for position in plan.book.positions.values() if position.sub_account_id == account_id]
-    if orders or rows:
-        raise InvariantError(
-            f"Invariant: {wanted} needs a flat account; {account_id} has {len(rows)} open positions "
-            f"and {len(orders)} live orders"
-        )
+    return f"{len(rows)} open positions and {len(orders)} live orders" if orders or rows else ""
 
 
 def write_off(plan: Plan, account_id: SubAccountId, actor: Actor) -> SubAccount:
     """Write off what a flat account owes: insurance first, then the house's own capital (decision 4)."""
     account = existing(plan, account_id)
-    require_flat(plan, account_id, "a write-off")
+    require_unexposed(plan, account_id, "a write-off")
+    if not account.owed:
+        return account
+    after = forgive(plan, account)
+    plan.action(actor, "account.write_off", account_id, account_facts(account), account_facts(after))
+    plan.account_event(after)
+    return after
+
+
+def forgive(plan: Plan, account: SubAccount) -> SubAccount:
+    """Let insurance, then the house bear what an account owes."""
     owed = account.owed
     if not owed:
         return account
     insured = min(owed, max(ZERO, plan.book.house_cash.get(HouseLineKind.INSURANCE) or ZERO))
     for kind, part in ((HouseLineKind.INSURANCE, insured), (HouseLineKind.WRITE_OFF, owed - insured)):
         if part:
-            plan.house_line(kind, cash=-part, sub_account_id=account_id, reference="WRITE_OFF")
+            plan.house_line(kind, cash=-part, sub_account_id=account.id, reference="WRITE_OFF")
     after = plan.put_account(plan.change_owed(account, -owed, "WRITE_OFF", None))
-    plan.post("WRITE_OFF", account_id)
-    plan.action(actor, "account.write_off", account_id, _account_facts(account), _account_facts(after))
-    plan.account_event(after)
+    plan.post("WRITE_OFF", account.id)
     return after
 
 
@@ -250,7 +277,8 @@ def _touch_governed(plan: Plan, account_id: SubAccountId | None) -> None:
             plan.touch_account(record.account.id)
 
 
-def _account_facts(account: SubAccount) -> dict[str, JsonValue]:
+def account_facts(account: SubAccount) -> dict[str, JsonValue]:
+    """Return what the audit trail keeps of an account before and after."""
     return {"balance": plain(account.balance), "owed": plain(account.owed), "status": account.status.value}
 
 

@@ -29,6 +29,7 @@ from pms.ledger.plan import Settings
 from pms.ledger.rendering import DatabaseValue, Row
 from pms.ledger.statements import Batch, Dialect
 from pms.ledger.store import FenceGuard, Snapshot, Statement, Store
+from pms.ledger.store_sqlite import SqliteStore
 from pms.model.ids import SubAccountId
 from pms.model.order import OrderSide
 from tests.support.ledger import (
@@ -317,3 +318,15 @@ async def test_reads_go_on_while_the_ledger_writes(tmp_path: Path, sqlite_templa
         assert reader.execute("SELECT current_balance FROM sub_accounts").fetchone() == (100.0,)
     assert (await audit(url)).passed
     await ledger.close()
+
+
+async def test_the_file_is_written_ahead_synced_and_checked(tmp_path: Path) -> None:
+    """What durability and the incumbent's foreign keys rest on (ledger spec 1.1 rule 7, decision 5)."""
+    store = await SqliteStore.open(str(tmp_path / "pms.db"), read_only=False)
+    try:
+        pragmas = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        rows = await store.write([(f"PRAGMA {name}", ()) for name in pragmas])
+        found = [next(iter(row[0].values())) for row in rows]
+    finally:
+        await store.close()
+    assert found == ["wal", 2, 1, 5_000]

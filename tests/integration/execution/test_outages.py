@@ -135,6 +135,7 @@ async def test_a_planned_maintenance_window_in_the_middle_of_opens_closes_and_ca
 
         # And trading goes on by itself.
         await passes(clock, lambda: lab.parts.core.prices.fresh(BTC), "a fresh price")
+        await passes(clock, lambda: lab.parts.wired.real.statistics().known, "the real account's margin")
         assert isinstance(await lab.market("opens", LONG, "0.2"), Executed)
         assert isinstance(await close(lab, "closes"), Executed)
         assert isinstance(await cancel(lab, began.cancels), Cancelled)

@@ -269,6 +269,49 @@ def account_withdraw(account: str, amount: str, data_dir: DataDir = None, db: Da
     _guarded(lambda: accounts.withdraw({"data_dir": data_dir, "database_url": db}, account, amount, say))
 
 
+@account_app.command("set-balance")
+def account_set_balance(account: str, balance: str, data_dir: DataDir = None, db: Database = None) -> None:
+    """Bring the balance of ACCOUNT (name or id) to BALANCE USDT, against the house."""
+    from pms.commands import accounts
+
+    _guarded(lambda: accounts.set_balance({"data_dir": data_dir, "database_url": db}, account, balance, say))
+
+
+@account_app.command("transfer")
+def account_transfer(
+    source: str, target: str, amount: str, data_dir: DataDir = None, db: Database = None
+) -> None:
+    """Move AMOUNT USDT from the account SOURCE to the account TARGET (names or ids)."""
+    from pms.commands import accounts
+
+    overrides = {"data_dir": data_dir, "database_url": db}
+    _guarded(lambda: accounts.transfer(overrides, source, target, amount, say))
+
+
+@account_app.command("reset")
+def account_reset(account: str, data_dir: DataDir = None, db: Database = None) -> None:
+    """Start ACCOUNT (name or id) anew: its cash goes to the house; refused while anything of it is open."""
+    from pms.commands import accounts
+
+    _guarded(lambda: accounts.reset({"data_dir": data_dir, "database_url": db}, account, say))
+
+
+@account_app.command("close")
+def account_close(account: str, data_dir: DataDir = None, db: Database = None) -> None:
+    """Close ACCOUNT (name or id): its cash goes to the house and it is frozen; its history stays."""
+    from pms.commands import accounts
+
+    _guarded(lambda: accounts.close({"data_dir": data_dir, "database_url": db}, account, say))
+
+
+@account_app.command("write-off")
+def account_write_off(account: str, data_dir: DataDir = None, db: Database = None) -> None:
+    """Let the insurance, then the house bear what ACCOUNT (name or id) owes; it must be flat."""
+    from pms.commands import accounts
+
+    _guarded(lambda: accounts.write_off({"data_dir": data_dir, "database_url": db}, account, say))
+
+
 @account_app.command("freeze")
 def account_freeze(
     account: str,

@@ -216,9 +216,31 @@ class Event(msgspec.Struct, frozen=True, rename="camel"):
     message: str | None = None
 
 
+class TakenOver(msgspec.Struct, frozen=True, rename="camel"):
+    """A position that the house took over, with what it realised."""
+
+    success: bool
+    position: Position | None
+    realized_pnl: float | None
+    new_balance: float | None
+
+
 class _Login(msgspec.Struct, frozen=True, rename="camel"):
     token: str
     user: User
+
+
+class _BalanceSet(msgspec.Struct, frozen=True, rename="camel"):
+    new_balance: float
+
+
+class _Transferred(msgspec.Struct, frozen=True, rename="camel"):
+    from_account: Account
+    to_account: Account
+
+
+class _Emptied(msgspec.Struct, frozen=True, rename="camel"):
+    account: Account
 
 
 class _Placed(msgspec.Struct, frozen=True, rename="camel"):
@@ -339,6 +361,43 @@ class PmsClient:
         """Move money from the house to the account; a negative amount moves it back. Admins only."""
         body = {"addBalance": _amount(amount)}
         return await self._send("PATCH", f"/api/sub-accounts/{sub_account_id}", Account, body)
+
+    async def set_balance(
+        self, sub_account_id: str, balance: Amount, idempotency_key: str | None = None
+    ) -> float:
+        """Bring a balance to a figure against the house and return it. Admins only."""
+        path = f"/api/admin/set-balance/{sub_account_id}"
+        body = {"balance": _amount(balance)}
+        return (await self._send("POST", path, _BalanceSet, body, idempotency_key)).new_balance
+
+    async def transfer(
+        self, from_id: str, to_id: str, amount: Amount, idempotency_key: str | None = None
+    ) -> tuple[Account, Account]:
+        """Move money from one account to another and return both. Admins only."""
+        body = {"toSubAccountId": to_id, "amount": _amount(amount)}
+        path = f"/api/admin/transfer/{from_id}"
+        moved = await self._send("POST", path, _Transferred, body, idempotency_key)
+        return moved.from_account, moved.to_account
+
+    async def reset(self, sub_account_id: str, idempotency_key: str | None = None) -> Account:
+        """Start an account anew with nothing; refused while anything of it is open. Admins only."""
+        path = f"/api/admin/reset/{sub_account_id}"
+        return (await self._send("POST", path, _Emptied, None, idempotency_key)).account
+
+    async def close_account(self, sub_account_id: str, idempotency_key: str | None = None) -> Account:
+        """Close an account: its money goes to the house, it is frozen, its history stays. Admins only."""
+        path = f"/api/admin/delete-account/{sub_account_id}"
+        return (await self._send("DELETE", path, _Emptied, None, idempotency_key)).account
+
+    async def write_off(self, sub_account_id: str, idempotency_key: str | None = None) -> Account:
+        """Let the insurance, then the house bear what a flat account owes. Admins only."""
+        path = f"/api/admin/write-off/{sub_account_id}"
+        return (await self._send("POST", path, _Emptied, None, idempotency_key)).account
+
+    async def take_over(self, position_id: str, idempotency_key: str | None = None) -> TakenOver:
+        """Let the house take a position over at the mark price; nothing is sent. Admins only."""
+        path = f"/api/admin/takeover/{position_id}"
+        return await self._send("POST", path, TakenOver, None, idempotency_key)
 
     async def freeze(self, sub_account_id: str) -> Account:
         return await self._send("POST", f"/api/admin/freeze/{sub_account_id}", Account)

@@ -57,13 +57,57 @@ async def withdraw(overrides: Overrides, account: str, amount: str, say: Say) ->
     moved = inputs.amount(amount)
     async with opened_ledger(overrides, say, writing=True) as ledger:
         found = _find(ledger, account)
-        if _exposed(ledger, found):
-            # Without prices nobody knows what its positions and orders need; the running engine does.
-            raise SettingsError(
-                f"{found.name} has open positions or orders; start the engine and withdraw by the API"
-            )
+        _require_unexposed(ledger, found, "withdraw")
         changed = await ledger.withdraw(found.id, moved, ACTOR)
         say(f"{changed.name}: {plain(changed.balance)} USDT")
+    return 0
+
+
+async def set_balance(overrides: Overrides, account: str, balance: str, say: Say) -> int:
+    """Bring an account's balance to a figure, against the house."""
+    wanted = inputs.opening_balance(balance)
+    async with opened_ledger(overrides, say, writing=True) as ledger:
+        found = _find(ledger, account)
+        if wanted < found.cash:
+            _require_unexposed(ledger, found, "lower its balance")
+        changed = await ledger.set_balance(found.id, wanted, ACTOR)
+        say(f"{changed.name}: {plain(found.balance)} -> {plain(changed.balance)} USDT")
+    return 0
+
+
+async def transfer(overrides: Overrides, source: str, target: str, amount: str, say: Say) -> int:
+    """Move money from one account to another."""
+    moved = inputs.amount(amount)
+    async with opened_ledger(overrides, say, writing=True) as ledger:
+        giver, taker = _find(ledger, source), _find(ledger, target)
+        _require_unexposed(ledger, giver, "transfer")
+        for changed in await ledger.transfer_between(giver.id, taker.id, moved, ACTOR):
+            say(f"{changed.name}: {plain(changed.balance)} USDT")
+    return 0
+
+
+async def reset(overrides: Overrides, account: str, say: Say) -> int:
+    """Start an account anew with nothing; its history stays."""
+    async with opened_ledger(overrides, say, writing=True) as ledger:
+        changed = await ledger.reset_account(_find(ledger, account).id, ACTOR)
+        say(f"{changed.name}: {changed.status.value}, {plain(changed.balance)} USDT")
+    return 0
+
+
+async def close(overrides: Overrides, account: str, say: Say) -> int:
+    """Close an account: its cash goes to the house and it is frozen."""
+    async with opened_ledger(overrides, say, writing=True) as ledger:
+        changed = await ledger.close_account(_find(ledger, account).id, ACTOR)
+        say(f"{changed.name}: {changed.status.value}, {plain(changed.balance)} USDT")
+    return 0
+
+
+async def write_off(overrides: Overrides, account: str, say: Say) -> int:
+    """Let the insurance, then the house bear what a flat account owes."""
+    async with opened_ledger(overrides, say, writing=True) as ledger:
+        found = _find(ledger, account)
+        changed = await ledger.write_off(found.id, ACTOR)
+        say(f"{changed.name}: owed {plain(found.owed)} -> {plain(changed.owed)} USDT")
     return 0
 
 
@@ -75,6 +119,15 @@ async def freeze(overrides: Overrides, account: str, thaw: bool, say: Say) -> in
         changed = await ledger.set_status(found.id, status, ACTOR)
         say(f"{changed.name}: {changed.status.value}")
     return 0
+
+
+def _require_unexposed(ledger: LedgerService, account: SubAccount, wanted: str) -> None:
+    """Raise SettingsError while anything of an account is open: without prices nobody knows what its
+    positions and orders need; the running engine does."""
+    if _exposed(ledger, account):
+        raise SettingsError(
+            f"{account.name} has open positions or orders; start the engine and {wanted} by the API"
+        )
 
 
 def _exposed(ledger: LedgerService, account: SubAccount) -> bool:

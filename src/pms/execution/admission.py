@@ -19,7 +19,7 @@ from pms.limits import LIVE_ORDERS_MAX, OPEN_ORDERS_RESERVE
 from pms.model.account import Position, RiskRules, SubAccount
 from pms.model.ids import PositionId, SubAccountId, client_order_id
 from pms.model.money import ZERO, Money, Price
-from pms.model.order import ApprovedOrder, OrderCode, OrderSide, OrderType
+from pms.model.order import FLIP_ACTION, ApprovedOrder, OrderCode, OrderSide, OrderType
 from pms.model.refusal import RefusalCode, Refused
 from pms.model.restriction import Restriction
 from pms.model.symbol import Symbol, SymbolRules
@@ -206,6 +206,8 @@ class Admission:
         order_id = client_order_id(account_id, request.code, self._ledger.fence, sequence)
         if decision.reduce_only and origin.action == "OPEN":
             origin = replace(origin, action="CLOSE")
+        elif self._replaces(request, decision):
+            origin = replace(origin, action=FLIP_ACTION)
         intent = NewIntent(
             sequence=sequence,
             client_order_id=order_id,
@@ -229,6 +231,11 @@ class Admission:
         mark = self._prices.mark_price(request.symbol)
         self._live.reserve(intent, None if mark is None else _exact(mark))
         return Admitted(intent, gate.approve(order_id, request, decision, reduce_only_wire=wire))
+
+    def _replaces(self, request: OrderRequest, decision: Approved) -> bool:
+        """True for a market entry that was sent as old + new (decision 17): its booking differs."""
+        replaces = self._flip_mode is FlipMode.INCUMBENT and request.type is OrderType.MARKET
+        return replaces and not decision.reduce_only and decision.closing > 0 and decision.opening > 0
 
     def _leverage(self, account_id: SubAccountId, request: OrderRequest) -> Decimal:
         held = self._ledger.open_position(account_id, request.symbol)

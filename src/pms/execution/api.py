@@ -180,6 +180,32 @@ class TradingService(Protocol):
         nothing admitted meanwhile counts on it."""
         ...
 
+    async def transfer(
+        self, from_id: SubAccountId, to_id: SubAccountId, amount: Money, actor: Actor
+    ) -> tuple[SubAccount, SubAccount] | Refused:
+        """Move USDT (above 0) from one account to another, at most what could be withdrawn; return both."""
+        ...
+
+    async def set_balance(
+        self, sub_account_id: SubAccountId, balance: Money, actor: Actor
+    ) -> SubAccount | Refused:
+        """Bring a balance (USDT, 0 or more) to a figure against the house; what positions and orders need
+        stays. Raises HouseCapitalInsufficient."""
+        ...
+
+    async def reset_account(self, sub_account_id: SubAccountId, actor: Actor) -> SubAccount | Refused:
+        """Start an account anew with nothing; EXPOSURE_OPEN while anything of it is open (spec H14)."""
+        ...
+
+    async def close_account(self, sub_account_id: SubAccountId, actor: Actor) -> SubAccount | Refused:
+        """Close an account: its money goes to the house, it is frozen; EXPOSURE_OPEN like a reset."""
+        ...
+
+    async def take_over(self, position_id: PositionId, by: Actor) -> Executed | Refused:
+        """Let the house take a whole position over at a fresh mark; nothing is sent. `by.id` is an
+        administrator or `SYSTEM_LIQ`."""
+        ...
+
     def validate(self, request: MarketRequest) -> Validation: ...
 
     def account_state(self, sub_account_id: SubAccountId) -> AccountState | None: ...

@@ -21,12 +21,14 @@ from pms.execution.api import (
     Resting,
     Validation,
 )
+from pms.execution.cash import CashDesk
 from pms.execution.closing import Closer, Closing
 from pms.execution.exchange_net import ExchangeNet
 from pms.execution.live_orders import LiveOrders
 from pms.execution.orders import OrderRunner
 from pms.execution.queues import AccountQueues
 from pms.execution.resolver import DoubtResolver
+from pms.execution.takeover import Takeover
 from pms.execution.tracker import OrderTracker
 from pms.execution.views import Views
 from pms.ledger.api import Actor, Ledger
@@ -70,6 +72,8 @@ class Trader:
         self._resolver = resolver
         self._queues = queues
         self._views = views
+        self._cash = CashDesk(ledger, admission, queues, live_orders)
+        self._takeover = Takeover(ledger, live_orders, views.prices, self.cancel_order)
         self._closer = Closer(
             ledger,
             admission,
@@ -212,25 +216,31 @@ class Trader:
         finally:
             self._tracker.forget(order.client_order_id)
 
+    # --- cash and takeover; see `TradingService` ---
+
     async def withdraw(
         self, sub_account_id: SubAccountId, amount: Money, actor: Actor
     ) -> SubAccount | Refused:
-        """Move money from an account to the house; see `TradingService.withdraw`."""
-        try:
-            refused = await self._queues.run(
-                sub_account_id,
-                Priority.ENTRY,
-                lambda: self._admission.begin_withdrawal(sub_account_id, amount),
-                lambda refused: None if refused else self._admission.end_withdrawal(sub_account_id, amount),
-            )
-        except asyncio.QueueFull:
-            return _too_many()
-        if refused is not None:
-            return refused
-        try:
-            return await self._ledger.withdraw(sub_account_id, amount, actor)
-        finally:
-            self._admission.end_withdrawal(sub_account_id, amount)
+        return await self._cash.withdraw(sub_account_id, amount, actor)
+
+    async def transfer(
+        self, from_id: SubAccountId, to_id: SubAccountId, amount: Money, actor: Actor
+    ) -> tuple[SubAccount, SubAccount] | Refused:
+        return await self._cash.transfer(from_id, to_id, amount, actor)
+
+    async def set_balance(
+        self, sub_account_id: SubAccountId, balance: Money, actor: Actor
+    ) -> SubAccount | Refused:
+        return await self._cash.set_balance(sub_account_id, balance, actor)
+
+    async def reset_account(self, sub_account_id: SubAccountId, actor: Actor) -> SubAccount | Refused:
+        return await self._cash.reset(sub_account_id, actor)
+
+    async def close_account(self, sub_account_id: SubAccountId, actor: Actor) -> SubAccount | Refused:
+        return await self._cash.close_account(sub_account_id, actor)
+
+    async def take_over(self, position_id: PositionId, by: Actor) -> Executed | Refused:
+        return await self._takeover.take_over(position_id, by)
 
     def validate(self, request: MarketRequest) -> Validation:
         """Run the gate without reserving or sending anything."""

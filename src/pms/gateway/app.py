@@ -15,6 +15,7 @@ from pms.gateway import (
     routes_auth,
     routes_health,
     routes_market,
+    routes_money,
     routes_reads,
     routes_trade,
     routing,
@@ -34,6 +35,8 @@ DESCRIPTION = (
 _CODES: tuple[tuple[type[PmsError], RefusalCode], ...] = (
     (ledger_errors.AccountNotFoundError, RefusalCode.ACCOUNT_NOT_FOUND),
     (ledger_errors.OrderNotFoundError, RefusalCode.ORDER_NOT_FOUND),
+    (ledger_errors.AccountExposedError, RefusalCode.EXPOSURE_OPEN),
+    (ledger_errors.PositionNotOpenError, RefusalCode.POSITION_CLOSED),
     (ledger_errors.InsufficientBalance, RefusalCode.INSUFFICIENT_BALANCE),
     (ledger_errors.HouseCapitalInsufficient, RefusalCode.HOUSE_CAPITAL_INSUFFICIENT),
     (ledger_errors.IdempotencyConflictError, RefusalCode.IDEMPOTENCY_CONFLICT),
@@ -70,6 +73,7 @@ def create_app(deps: GatewayDependencies) -> FastAPI:
         routes_trade,
         routes_reads,
         routes_admin,
+        routes_money,
         routes_health,
     ):
         for router in module.ROUTERS:

@@ -116,5 +116,16 @@ class LimitOrderBody(Body):
     time_in_force: Literal["GTC", "IOC", "FOK", "GTX"] = "GTC"
 
 
+class BalanceBody(Body):
+    """A figure, never null or text that means nothing (H-28)."""
+
+    balance: NotNegativeNumber
+
+
+class TransferBody(Body):
+    to_sub_account_id: IdText
+    amount: PositiveNumber
+
+
 class LiquidationModeBody(Body):
     mode: Literal["ADL_30", "INSTANT_CLOSE", "TAKEOVER"]

@@ -37,11 +37,13 @@ KEY_NOTE = {
 }
 
 
-def _ok(status: int, body: BaseModel) -> Answer:
+def ok(status: int, body: BaseModel) -> Answer:
+    """Return the answer of a request that was carried out."""
     return Answer(status, body.model_dump_json(by_alias=True))
 
 
-def _no(outcome: Refused, *, reasons_as_objects: bool = False) -> Answer:
+def no(outcome: Refused, *, reasons_as_objects: bool = False) -> Answer:
+    """Return the answer of a request that was refused, with the status of its first reason."""
     error = refused(outcome, reasons_as_objects=reasons_as_objects)
     return Answer(error.status, wire.json_text(error.body()))
 
@@ -51,7 +53,7 @@ def _scoped(principal: Principal, key: str | None) -> str | None:
     return None if key is None else f"{principal.user_id}:{key}"
 
 
-async def _once(
+async def once(
     request: Request,
     gateway: Gateway,
     principal: Principal,
@@ -72,7 +74,7 @@ async def _once(
     return Response(answer.body, answer.status, headers, media_type="application/json")
 
 
-def _position(gateway: Gateway, position: Position | None) -> wire.LivePositionBody | None:
+def position_body(gateway: Gateway, position: Position | None) -> wire.LivePositionBody | None:
     """Render a position with its live figures when it is still open."""
     if position is None:
         return None
@@ -106,10 +108,10 @@ async def market_order(
     async def work() -> Answer:
         outcome = await gateway.deps.service.market(wanted, principal.actor)
         if isinstance(outcome, Refused):
-            return _no(outcome)
-        return _ok(201, _trade_result(gateway, request, outcome))
+            return no(outcome)
+        return ok(201, _trade_result(gateway, request, outcome))
 
-    return await _once(request, gateway, principal, body.model_dump(mode="json"), work)
+    return await once(request, gateway, principal, body.model_dump(mode="json"), work)
 
 
 def _trade_result(gateway: Gateway, request: Request, outcome: Executed) -> wire.TradeResult:
@@ -123,7 +125,7 @@ def _trade_result(gateway: Gateway, request: Request, outcome: Executed) -> wire
         flipped = wire.FlippedBody(closed_position=render.position(outcome.closed), close_pnl=closed_pnl)
     trades = [render.trade(row) for row in outcome.trades]
     return wire.TradeResult(
-        position=_position(gateway, outcome.position or outcome.closed),
+        position=position_body(gateway, outcome.position or outcome.closed),
         trade=trades[-1] if trades else None,
         trades=trades,
         server_latency_ms=elapsed_ms(request),
@@ -180,10 +182,10 @@ async def limit_order(
         outcome = await gateway.deps.service.limit(wanted, principal.actor)
         if isinstance(outcome, Resting):
             order = render.pending_order(outcome.order)
-            return _ok(201, wire.LimitResult(order=order, server_latency_ms=elapsed_ms(request)))
-        return _no(outcome)
+            return ok(201, wire.LimitResult(order=order, server_latency_ms=elapsed_ms(request)))
+        return no(outcome)
 
-    return await _once(request, gateway, principal, body.model_dump(mode="json"), work)
+    return await once(request, gateway, principal, body.model_dump(mode="json"), work)
 
 
 # --- closing ------------------------------------------------------------------------------------------------
@@ -197,10 +199,10 @@ async def close_one(request: Request, gateway: Gateway, principal: Principal, po
     async def work() -> Answer:
         outcome = await gateway.deps.service.close(checked, principal.actor, key)
         if isinstance(outcome, Refused):
-            return _no(outcome, reasons_as_objects=True)
-        return _ok(200, _close_result(gateway, request, checked, outcome))
+            return no(outcome, reasons_as_objects=True)
+        return ok(200, _close_result(gateway, request, checked, outcome))
 
-    return await _once(request, gateway, principal, None, work)
+    return await once(request, gateway, principal, None, work)
 
 
 def _close_result(
@@ -209,7 +211,7 @@ def _close_result(
     trade = outcome.trades[-1] if outcome.trades else None
     virtual = trade is not None and trade.exchange_order_id is None
     return wire.CloseResult(
-        position=_position(gateway, outcome.closed or outcome.position),
+        position=position_body(gateway, outcome.closed or outcome.position),
         position_id=position_id,
         trade=render.trade(trade) if trade else None,
         realized_pnl=None if outcome.realized_pnl is None else float(outcome.realized_pnl),
@@ -253,9 +255,9 @@ async def close_everything(
         state = gateway.deps.service.account_state(account.id)
         results = await asyncio.gather(*(one(live.position) for live in (state.positions if state else ())))
         closed = sum(item.success for item in results)
-        return _ok(200, wire.CloseAllResult(closed=closed, total=len(results), results=list(results)))
+        return ok(200, wire.CloseAllResult(closed=closed, total=len(results), results=list(results)))
 
-    return await _once(request, gateway, principal, None, work)
+    return await once(request, gateway, principal, None, work)
 
 
 @user.post(

@@ -277,6 +277,31 @@ class LimitResult(Wire):
     server_latency_ms: float
 
 
+class TakeoverResult(Wire):
+    success: bool = True
+    position: LivePositionBody | None
+    realized_pnl: float | None
+    new_balance: float | None
+
+
+class SetBalanceResult(Wire):
+    success: bool = True
+    previous_balance: float
+    new_balance: float
+
+
+class TransferResult(Wire):
+    success: bool = True
+    from_account: SubAccountBody
+    to_account: SubAccountBody
+
+
+class EmptiedResult(Wire):
+    success: bool = True
+    message: str
+    account: SubAccountBody
+
+
 class SuccessBody(Wire):
     success: bool = True
 

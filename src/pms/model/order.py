@@ -83,6 +83,11 @@ class OrderCode(StrEnum):
     HOUSE = "HO"
 
 
+FLIP_ACTION = "FLIP"
+"""Journal action of a market entry of `flip_mode=incumbent` against a position: sent as old + new, its close
+bears the whole fee (decision 17)."""
+
+
 class Priority(StrEnum):
     """Order of service in a sub-account's queue, most urgent first (decision 16)."""
 

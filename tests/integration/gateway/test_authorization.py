@@ -29,6 +29,12 @@ ADMIN = {
     "freeze",
     "unfreeze",
     "set_liquidation_mode",
+    "take_over",
+    "set_balance",
+    "transfer_between_accounts",
+    "reset_account",
+    "close_account",
+    "write_off",
     "balance_log",
     "exposure",
 }
@@ -38,9 +44,13 @@ BODIES: dict[str, dict[str, Any]] = {
     "set_global_rules": RULES,
     "set_account_rules": RULES,
     "set_liquidation_mode": {"mode": "TAKEOVER"},
+    "set_balance": {"balance": 5},
+    "transfer_between_accounts": {"toSubAccountId": "bob-1", "amount": 1},
     "change_account": {"name": "renamed"},
     "create_account": {"name": "mine", "initialBalance": 1},
 }
+FLAT = ("reset_account", "close_account")
+"""Operations that an account with a position refuses."""
 KEY = "pms_" + "ab" * 24
 
 
@@ -171,7 +181,8 @@ async def test_owner_and_admin_pass_everywhere_they_should(world: World, http: a
                 continue
             if name in ("ban_user", "freeze_account", "reset_account_rules", "create_api_key"):
                 continue
-            position = world.service.open(SubAccountId(account))
+            world.ledger.open.clear()
+            position = world.service.open(SubAccountId(account if name not in FLAT else "carol-1"))
             world.service.rest(SubAccountId(account), account)
             status = await ask(world, http, name, account, headers, position.id)
             assert status in (200, 201), (user.username, name, status)

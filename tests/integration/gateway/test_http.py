@@ -341,6 +341,21 @@ async def test_admin_views(world: World) -> None:
         with pytest.raises(ClientError) as refused:
             await admin.deposit("alice-1", -5_000)
         assert refused.value.code == "INSUFFICIENT_BALANCE"
+        assert await admin.set_balance("alice-1", 1010) == 1010
+        given, taken = await admin.transfer("alice-1", "bob-1", "10")
+        assert (given.current_balance, taken.current_balance) == (1000, 1010)
+        with pytest.raises(ClientError) as refused:
+            await admin.reset("alice-1")
+        assert (refused.value.status, refused.value.code) == (409, "EXPOSURE_OPEN")
+        assert (await admin.reset("bob-1")).current_balance == 0
+        assert (await admin.close_account("bob-1")).current_balance == 0
+        assert (await admin.write_off("bob-1")).owed == 0
+        taken_over = await admin.take_over(positions[0]["id"], "a-key")
+        assert taken_over == await admin.take_over(positions[0]["id"], "a-key")
+        for wrong in (None, "", "x", -1, "Infinity", True):
+            with pytest.raises(ClientError) as refused:
+                await admin.request("POST", "/api/admin/set-balance/alice-1", {"balance": wrong})
+            assert refused.value.status == 400
         await admin.set_rules(
             "alice-1",
             max_leverage=20,

@@ -9,10 +9,9 @@ import pytest
 from pms.ledger.api import Committed
 from pms.ledger.audit import audit
 from pms.ledger.ledger import LedgerService
-from pms.ledger.operations.fills import FLIP_ACTION
 from pms.model.account import PositionSide, PositionStatus, SubAccount
 from pms.model.money import Money
-from pms.model.order import OrderSide
+from pms.model.order import FLIP_ACTION, OrderSide
 from tests.integration.ledger.conftest import CAPITAL
 from tests.support.ledger import BTC, Desk, opened, types
 

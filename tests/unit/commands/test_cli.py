@@ -297,3 +297,23 @@ def test_an_audit_goes_on_without_an_exchange_that_cannot_be_read(tmp_path: Path
     assert result.exit_code == 0
     assert "not compared with the simulated exchange" in result.output
     assert "skipped" in result.output
+
+
+def test_accounts_are_set_transferred_reset_and_closed_offline(tmp_path: Path) -> None:
+    folder = ("--data-dir", str(tmp_path / "data"))
+    for name in ("Ann", "Bob"):
+        assert pms("account", "create", name, *folder).exit_code == 0
+    # The house has no capital before an engine has read a wallet: cash can only move to it and around.
+    refused = pms("account", "set-balance", "Ann", "5", *folder)
+    assert refused.exit_code == EXIT_CHECK_FAILED
+    assert "the house holds 0" in one_line(refused)
+    with closing(sqlite3.connect(tmp_path / "data" / "ledger.db")) as database:
+        assert database.execute("SELECT count(*) FROM balance_logs").fetchone() == (2,)
+    assert "Ann: 0 -> 0 USDT" in pms("account", "set-balance", "Ann", "0", *folder).output
+    assert "can transfer at most 0" in one_line(pms("account", "transfer", "Ann", "Bob", "1", *folder))
+    assert "two accounts" in one_line(pms("account", "transfer", "Ann", "Ann", "1", *folder))
+    assert "Ann: ACTIVE, 0 USDT" in pms("account", "reset", "Ann", *folder).output
+    assert "Ann: owed 0 -> 0 USDT" in pms("account", "write-off", "Ann", *folder).output
+    assert "Bob: FROZEN, 0 USDT" in pms("account", "close", "Bob", *folder).output
+    for bad in ("-1", "NaN", "x"):
+        assert pms("account", "set-balance", "Ann", "--", bad, *folder).exit_code == EXIT_USAGE

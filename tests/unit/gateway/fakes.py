@@ -67,6 +67,7 @@ from pms.model.price import BookTicker, MarkPrice
 from pms.model.refusal import RefusalCode, Refused
 from pms.model.symbol import Symbol, SymbolRules
 from pms.runtime import SystemClock, SystemIds
+from tests.unit.gateway.fake_cash import FakeCash
 from tests.unit.gateway.fake_closing import FakeClosing
 
 BTC = Symbol("BTC/USDT:USDT")
@@ -227,6 +228,9 @@ class FakeLedger:
     async def deposit(self, sub_account_id: SubAccountId, amount: Money, actor: Actor) -> SubAccount:
         return self._change(sub_account_id, balance=Money(self.rows[sub_account_id].balance + amount))
 
+    async def write_off(self, sub_account_id: SubAccountId, actor: Actor) -> SubAccount:
+        return self._change(sub_account_id, owed=Money(Decimal(0)))
+
     async def set_status(
         self, sub_account_id: SubAccountId, status: AccountStatus, actor: Actor
     ) -> SubAccount:
@@ -291,7 +295,7 @@ class FakeQueries:
         del self.keys[key]
 
 
-class FakeService(FakeClosing):
+class FakeService(FakeClosing, FakeCash):
     """Fills every order at once at 50,000; counts calls; refuses what `refusal` says."""
 
     def __init__(self, ledger: FakeLedger, queries: FakeQueries, hub: EventHub) -> None:
@@ -327,11 +331,6 @@ class FakeService(FakeClosing):
         position = self.open(request.sub_account_id, request.side, request.quantity, request.leverage)
         trade = self.trade(position, "OPEN")
         return Executed(self.order(position, f"{len(self.market_requests)}"), position, (trade,))
-
-    async def withdraw(self, account: SubAccountId, amount: Money, actor: Actor) -> SubAccount | Refused:
-        if amount > self.ledger.rows[account].cash:
-            return Refused.because(RefusalCode.INSUFFICIENT_BALANCE)
-        return await self.ledger.deposit(account, Money(-amount), actor)
 
     def open(
         self,

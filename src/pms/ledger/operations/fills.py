@@ -17,10 +17,7 @@ from pms.model.account import AccountStatus, Position, SubAccount
 from pms.model.fill import ExchangeFill, FillKey, FillKind, FillSource
 from pms.model.ids import PositionId
 from pms.model.money import ZERO, round_cost
-from pms.model.order import JournalOrder, OrderCode
-
-FLIP_ACTION = "FLIP"
-"""Journal action of a market entry of `flip_mode=incumbent` that was sent as old + new (decision 17)."""
+from pms.model.order import FLIP_ACTION, JournalOrder, OrderCode
 
 _ENTRY_ACTIONS = frozenset({"", "OPEN", "ADD", FLIP_ACTION})
 

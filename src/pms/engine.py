@@ -264,6 +264,8 @@ class Engine:
             "account guard": parts.wired.guard.run(),
             "leverage brackets": parts.core.brackets.run(),
             "real account": parts.wired.real.run(),
+            "real ladder": parts.wired.real_ladder.run(),
+            "exchange closes": parts.wired.exchange_closes.run(),
         }
         if parts.simulator is not None:
             works["simulated exchange"] = parts.simulator.wait_failed()

@@ -17,6 +17,7 @@ from pms.execution.prices import Prices
 from pms.execution.publisher import Publisher
 from pms.execution.queues import AccountQueues
 from pms.execution.real_account import RealAccount
+from pms.execution.real_ladder import RealLadder
 from pms.execution.resolver import DoubtResolver
 from pms.execution.sender import OrderSender
 from pms.execution.service import Trader
@@ -33,6 +34,7 @@ from pms.risk.maintenance import MaintenanceBasis, bracket_tables
 from pms.settings import MaintenanceModel, Settings
 from pms.sync.account_guard import AccountGuard
 from pms.sync.brackets import BracketReader, BracketsBySymbol
+from pms.sync.exchange_closes import ExchangeCloses
 from pms.sync.recovery import GapFiller
 from pms.sync.user_events import FillBooker, UserEventProcessor
 
@@ -72,6 +74,8 @@ class Wired:
     events: UserEventProcessor
     guard: AccountGuard
     real: RealAccount
+    real_ladder: RealLadder
+    exchange_closes: ExchangeCloses
 
 
 def build_core(
@@ -148,6 +152,8 @@ def wire(core: Core, settings: Settings) -> Wired:
     events = UserEventProcessor(
         ledger, booker, resolver, core.net, gap_filler, publisher.on_position_report, guard.recheck, real
     )
+    ladder, closes = _ladder(core, real, trader), _exchange_closes(core)
+    booker.on_booked = closes.note
     ledger.on_commit(publisher.on_commit)
     ledger.on_commit(real.on_commit)
     exchange.market.on_mark(publisher.take_mark)
@@ -155,7 +161,9 @@ def wire(core: Core, settings: Settings) -> Wired:
     exchange.market.on_book(publisher.take_book)
     for symbol in used_symbols(core):
         exchange.market.subscribe(symbol)
-    return Wired(core, resolver, gap_filler, sender, trader, liquidator, publisher, events, guard, real)
+    return Wired(
+        core, resolver, gap_filler, sender, trader, liquidator, publisher, events, guard, real, ladder, closes
+    )
 
 
 def _follow_brackets(core: Core, publisher: Publisher) -> None:
@@ -165,6 +173,32 @@ def _follow_brackets(core: Core, publisher: Publisher) -> None:
         publisher.take_brackets(tables.ticks)
 
     core.brackets.on_change(take)
+
+
+def _ladder(core: Core, real: RealAccount, trader: Trader) -> RealLadder:
+    return RealLadder(
+        real,
+        trader,
+        core.ledger,
+        core.holdings,
+        core.live_orders,
+        core.prices,
+        core.exchange.market.rules,
+        core.hub,
+        core.clock,
+    )
+
+
+def _exchange_closes(core: Core) -> ExchangeCloses:
+    return ExchangeCloses(
+        core.ledger,
+        core.holdings,
+        core.live_orders,
+        core.net,
+        core.prices,
+        core.exchange.market.rules,
+        core.clock,
+    )
 
 
 def used_symbols(core: Core) -> tuple[Symbol, ...]:

@@ -16,7 +16,7 @@ class SymbolRules:
 
     `price_tick`, `quantity_step`, `market_quantity_step` of 0 switch the rule off. `notional_min` in quote
     asset. `trading` is False when the symbol has left the exchange's TRADING state: then only reducing is
-    allowed.
+    allowed. `ended`: the contract is closed for good, and settled.
     """
 
     symbol: Symbol
@@ -39,6 +39,7 @@ class SymbolRules:
     percent_price_up: Decimal = ZERO
     percent_price_down: Decimal = ZERO
     trading: bool = True
+    ended: bool = False
 
     def round_quantity(self, quantity: Decimal, *, market: bool) -> Quantity:
         """Truncate a quantity to the lot step; the result may be 0, which the caller must refuse."""

@@ -115,6 +115,12 @@ def maintenance_of(rows: Sequence[LeverageBracket], notional: Decimal) -> Decima
     return max((notional * row.maintenance_rate - row.cumulative for row in rows), default=ZERO)
 
 
+def rate_of(rows: Sequence[LeverageBracket], notional: Decimal) -> Decimal:
+    """Return by how much maintenance falls with each USDT that a notional loses; 0 without brackets."""
+    reached = [row.maintenance_rate for row in rows if row.notional_floor < notional]
+    return max(reached, default=ZERO)
+
+
 def cap_of(rows: Sequence[LeverageBracket], leverage: Decimal) -> Decimal | None:
     """Return the largest notional at a leverage (-2027 beyond it): the cap of the last bracket that allows
     it."""

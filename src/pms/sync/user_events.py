@@ -50,6 +50,8 @@ class FillBooker:
         self.booked = 0
         self.duplicates = 0
         self.fees_estimated = 0
+        self.on_booked: Callable[[ExchangeFill], None] | None = None
+        """Told of each fill that was booked for the first time."""
 
     async def book(self, fill: ExchangeFill) -> None:
         """Book one fill exactly once. Raises LedgerError when it could not be committed."""
@@ -62,6 +64,8 @@ class FillBooker:
             self.duplicates += 1
         else:
             self.booked += 1
+            if self.on_booked is not None:
+                self.on_booked(fill)
 
 
 class UserEventProcessor:

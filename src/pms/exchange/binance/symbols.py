@@ -20,6 +20,9 @@ ENDLESS_DELIVERY_MS = 4_133_404_800_000
 TRADING = "TRADING"
 """The only status in which new exposure is taken; every other, known or to come, allows reducing at most."""
 
+ENDED = frozenset({"CLOSE", "DELIVERED"})
+"""Statuses after which a contract is settled and never trades again."""
+
 REFRESH_SECONDS_MIN = 5.0
 """Shortest time between two refreshes caused by unlisted symbols: a strange event must not cause a storm."""
 
@@ -84,6 +87,7 @@ def rules_of(info: SymbolInfo) -> SymbolRules:
         percent_price_up=_number(percent.multiplier_up),
         percent_price_down=_number(percent.multiplier_down),
         trading=info.status == TRADING,
+        ended=info.status in ENDED,
     )
 
 
@@ -110,13 +114,16 @@ class SymbolMap:
                     rules[symbol] = replace(former.rules[symbol], trading=False)
         return SymbolMap(unified, native, rules)
 
-    def with_trading(self, native: str, *, trading: bool) -> "SymbolMap":
-        """Return this map with one contract trading or not; itself when that is known already."""
+    def with_status(self, native: str, status: str) -> "SymbolMap":
+        """Return this map with one contract's status; itself when that changes nothing."""
         symbol = self.unified.get(native)
         rules = None if symbol is None else self.rules.get(symbol)
-        if symbol is None or rules is None or rules.trading is trading:
+        if symbol is None or rules is None:
             return self
-        return SymbolMap(self.unified, self.native, {**self.rules, symbol: replace(rules, trading=trading)})
+        after = replace(rules, trading=status == TRADING, ended=status in ENDED)
+        if after == rules:
+            return self
+        return SymbolMap(self.unified, self.native, {**self.rules, symbol: after})
 
     @staticmethod
     def of(info: ExchangeInfo, settle_asset: str) -> "SymbolMap":
@@ -190,7 +197,7 @@ class SymbolDirectory:
         if native not in self.map.unified:
             self.doubt()
         else:
-            self._take(self.map.with_trading(native, trading=status == TRADING))
+            self._take(self.map.with_status(native, status))
 
     def _take(self, new: SymbolMap) -> None:
         old, self.map = self.map, new

@@ -3,7 +3,7 @@
 from pms.bus.port import BusMode
 from pms.engine import Parts
 from pms.exchange.errors import ExchangeError
-from pms.gateway.ports import EngineHealth
+from pms.gateway.ports import EngineHealth, RealAccountView
 from pms.ledger.errors import LedgerError
 from pms.model.clock import Clock
 
@@ -58,4 +58,11 @@ class EngineProbes:
             symbols_reduce_only=held_reduce_only,
             gaps_unreadable=len(parts.wired.gap_filler.statistics().unreadable),
             halted_because=parts.wired.guard.statistics().verdict.halted_because or None,
+        )
+
+    def real_account(self) -> RealAccountView:
+        """Return the real account behind everybody as of now."""
+        wired = self._parts.wired
+        return RealAccountView(
+            wired.real.statistics(), wired.real_ladder.statistics(), wired.exchange_closes.statistics()
         )

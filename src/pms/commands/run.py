@@ -129,6 +129,7 @@ async def start_gateway(stack: AsyncExitStack, settings: Settings, parts: Parts)
         reads_per_minute=settings.reads_per_minute,
         writes_per_minute=settings.writes_per_minute,
     )
+    probes = EngineProbes(parts, SystemClock())
     server = GatewayServer(
         GatewayDependencies(
             settings=gateway_settings,
@@ -137,13 +138,14 @@ async def start_gateway(stack: AsyncExitStack, settings: Settings, parts: Parts)
             directory=parts.ledger.directory,
             queries=parts.ledger.queries,
             hub=parts.core.hub,
-            probes=EngineProbes(parts, SystemClock()),
+            probes=probes,
             clock=SystemClock(),
             ids=SystemIds(),
             version=__version__,
             epoch=parts.ledger.event_epoch,
             main_account=parts.exchange.account,
             exchange_statistics=parts.exchange.statistics,
+            real_account=probes.real_account,
         )
     )
     if settings.phase is None:

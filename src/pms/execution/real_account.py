@@ -30,8 +30,9 @@ from pms.risk.real_purse import Inputs, RealBook, RealFigures, RealPosition, Rea
 log = structlog.get_logger(__name__)
 
 READ_SECONDS = 10.0
-READ_SECONDS_MIN = 1.0
-"""Least time between two readings: a burst of changes causes one."""
+READ_SECONDS_MIN = 5.0
+"""Least time between two readings, each of weight 11: at most a twentieth of the minute's budget, however
+much is traded. What an event tells is exact at once; a reading adds what no event tells."""
 
 READING_AGE_MS_MAX = 60_000
 """Older figures admit no entry: a withdrawal or another bot may have used the margin since."""

@@ -30,7 +30,16 @@ from pms.model.money import ZERO
 from pms.model.order import OrderCode, OrderType, Priority
 from pms.model.refusal import Refused
 from pms.model.symbol import Symbol, SymbolRules
-from pms.risk.real_ladder import STEP_PAUSE_MS, NoShed, RealLevel, RealRisk, Shed, ShedPart, shed_step
+from pms.risk.real_ladder import (
+    SHED_RATIO,
+    STEP_PAUSE_MS,
+    NoShed,
+    RealLevel,
+    RealRisk,
+    Shed,
+    ShedPart,
+    shed_step,
+)
 from pms.risk.real_purse import RealFigures, rate_of
 
 log = structlog.get_logger(__name__)
@@ -97,9 +106,12 @@ class RealLadder:
     async def run(self) -> None:
         """Look at the account four times a second, and shed while it must, until cancelled."""
         while True:
-            if self._real.judge() is RealLevel.SHED:
+            # The level stays for 5 points below 80 %; a step, and the reading that it costs, does not.
+            if self._real.judge() is RealLevel.SHED and self._real.figures().margin_ratio >= SHED_RATIO:
                 await self._shed()
-            await self._clock.sleep(CHECK_SECONDS)
+                await self._clock.sleep(STEP_PAUSE_MS / 1000)
+            else:
+                await self._clock.sleep(CHECK_SECONDS)
 
     def statistics(self) -> RealLadderStatistics:
         return RealLadderStatistics(
@@ -126,12 +138,11 @@ class RealLadder:
         self._hub.publish(EphemeralEvent("real_account_level", None, "real_account_level", data, now_ms))
 
     async def _shed(self) -> None:
-        """Decide one step from a fresh reading, and carry it out; then pause."""
+        """Decide one step from a fresh reading, and carry it out."""
         try:
             await self._real.read()
         except ExchangeError as error:
             self._postpone(f"the real account cannot be read: {error}")
-            await self._clock.sleep(STEP_PAUSE_MS / 1000)
             return
         figures = self._real.figures()
         risks = self._risks()
@@ -140,14 +151,13 @@ class RealLadder:
         if isinstance(step, NoShed):
             if step.reason:
                 self._postpone(step.reason)
-                await self._clock.sleep(STEP_PAUSE_MS / 1000)
             return
         if self._in_flight(step.symbol):
+            self._postpone(f"a market order on {step.symbol} is in flight; its fill may be enough")
             return
         self._steps += 1
         log.error("real_shed", symbol=step.symbol, parts=len(step.parts), ratio=str(figures.margin_ratio))
         await self._close(step)
-        await self._clock.sleep(STEP_PAUSE_MS / 1000)
 
     def _postpone(self, reason: str) -> None:
         self._postponed += 1

@@ -17,6 +17,7 @@ from pms.gateway import (
     routes_market,
     routes_money,
     routes_reads,
+    routes_real,
     routes_trade,
     routing,
 )
@@ -72,6 +73,7 @@ def create_app(deps: GatewayDependencies) -> FastAPI:
         routes_market,
         routes_trade,
         routes_reads,
+        routes_real,
         routes_admin,
         routes_money,
         routes_health,

@@ -14,7 +14,7 @@ from pms.gateway.errors import forbidden, invalid, not_found, unauthorized
 from pms.gateway.health import HealthCheck
 from pms.gateway.idempotency import IdempotentRequests
 from pms.gateway.kline_cache import KlineCache
-from pms.gateway.ports import Directory, HealthProbes, MainAccount, Queries
+from pms.gateway.ports import Directory, HealthProbes, MainAccount, Queries, RealAccountView
 from pms.gateway.rate_limit import RateLimiter
 from pms.gateway.requests import ID_CHARACTERS
 from pms.gateway.settings import GatewaySettings
@@ -43,6 +43,7 @@ class GatewayDependencies:
     epoch: str = "1"
     main_account: MainAccount | None = None
     exchange_statistics: Callable[[], object] | None = None
+    real_account: Callable[[], RealAccountView] | None = None
 
 
 class Gateway:

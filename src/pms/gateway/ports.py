@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pms.exchange.port import WalletState
+from pms.execution.real_account import RealAccountStatistics
+from pms.execution.real_ladder import RealLadderStatistics
 from pms.ledger.records import (
     BalanceLogRow,
     ClosingTrade,
@@ -19,6 +21,7 @@ from pms.ledger.records import (
     UserStatus,
 )
 from pms.model.ids import PendingOrderId, PositionId, SubAccountId, UserId
+from pms.sync.exchange_closes import ExchangeCloseStatistics
 
 __all__ = [
     "BalanceLogRow",
@@ -32,6 +35,7 @@ __all__ = [
     "PendingRow",
     "PositionRef",
     "Queries",
+    "RealAccountView",
     "Role",
     "RulesRow",
     "StoredResult",
@@ -108,6 +112,15 @@ class HealthProbes(Protocol):
     async def redis(self) -> bool: ...
     async def database(self) -> bool: ...
     def engine(self) -> EngineHealth: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RealAccountView:
+    """The real account behind everybody, and what its ladder and the exchange have done since the start."""
+
+    account: RealAccountStatistics
+    ladder: RealLadderStatistics
+    exchange_closes: ExchangeCloseStatistics
 
 
 class MainAccount(Protocol):

@@ -166,6 +166,37 @@ class MarginBody(SummaryBody):
     rules: RulesBody
 
 
+class WaitingBody(Wire):
+    symbol: str
+    reason: str
+
+
+class RealAccountBody(Wire):
+    """The real account, in USDT. `level`: CALM, WARN, BLOCK (no entries) or SHED (positions are closed), by
+    `marginRatio` = maintenance / margin balance. `known` false: not read for a minute, entries are refused.
+    `coverage` = `virtualEquity` (of all sub-accounts) / margin balance. Counts are since the start.
+    """
+
+    level: str
+    known: bool
+    reading_age_ms: int
+    margin_balance: float
+    margin_available: float
+    initial_margin: float
+    maintenance_margin: float
+    reserved_elsewhere: float
+    margin_ratio: float
+    virtual_equity: float
+    coverage: float
+    shed_steps: int
+    shed_postponed: int
+    shed_postponed_because: str | None
+    exchange_liquidations: int
+    exchange_deleveragings: int
+    exchange_settlements: int
+    settlements_waiting: list[WaitingBody]
+
+
 class TradeBody(Wire):
     """A trade execution; `exchangeOrderId` is decimal text, never a number (H-20)."""
 

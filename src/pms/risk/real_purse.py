@@ -201,6 +201,7 @@ class RealBook:
     _wallet_time_ms: int = -1
     _elsewhere: Decimal = ZERO
     _maintenance_beyond: Decimal = ZERO
+    _figures: RealFigures | None = None
 
     # --- what moves it ---
 
@@ -234,6 +235,7 @@ class RealBook:
         """Take a reported wallet balance; an older one than the known is ignored."""
         if time_ms >= self._wallet_time_ms:
             self._wallet, self._wallet_time_ms = balance, time_ms
+            self._figures = None
 
     def take_reading(self, reading: RealReading, initial_before: Decimal) -> None:
         """Take a whole answer. `initial_before` is `figures().initial_margin` when it was asked for: orders
@@ -250,24 +252,17 @@ class RealBook:
         self._elsewhere = max(ZERO, held - explained)
         modelled = now.maintenance_margin - self._maintenance_beyond
         self._maintenance_beyond = max(ZERO, reading.maintenance_margin - modelled)
+        self._figures = None
 
     # --- what it answers ---
 
     def figures(self) -> RealFigures:
         """Return the account's figures as of now."""
-        self._settle()
-        parts = self._parts.values()
-        balance = self._wallet + sum((part.profit for part in parts), ZERO)
-        initial = sum((part.initial for part in parts), ZERO)
-        maintenance = self._maintenance_beyond + sum((part.maintenance for part in parts), ZERO)
-        return RealFigures(
-            margin_balance=balance,
-            margin_available=balance - initial - self._elsewhere,
-            initial_margin=initial,
-            maintenance_margin=maintenance,
-            reserved_elsewhere=self._elsewhere,
-            margin_ratio=ratio(maintenance, balance),
-        )
+        if self._touched:
+            self._settle()
+        if self._figures is None:
+            self._figures = self._summed()
+        return self._figures
 
     def purse(self, symbol: Symbol, *, known: bool, blocked: bool) -> RealPurse:
         """Return what the gate must know for an order on a symbol."""
@@ -305,6 +300,20 @@ class RealBook:
 
     # --- inside ---
 
+    def _summed(self) -> RealFigures:
+        parts = self._parts.values()
+        balance = self._wallet + sum((part.profit for part in parts), ZERO)
+        initial = sum((part.initial for part in parts), ZERO)
+        maintenance = self._maintenance_beyond + sum((part.maintenance for part in parts), ZERO)
+        return RealFigures(
+            margin_balance=balance,
+            margin_available=balance - initial - self._elsewhere,
+            initial_margin=initial,
+            maintenance_margin=maintenance,
+            reserved_elsewhere=self._elsewhere,
+            margin_ratio=ratio(maintenance, balance),
+        )
+
     def _touch_all(self) -> None:
         self._touched.update(dict.fromkeys((*self._positions, *self._parts)))
 
@@ -316,6 +325,7 @@ class RealBook:
                 self._parts.pop(symbol, None)
             else:
                 self._parts[symbol] = part
+        self._figures = None
 
     def _part(self, symbol: Symbol) -> _Symbol | None:
         net, bids, asks = self._notionals(symbol)

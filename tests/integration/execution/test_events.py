@@ -54,6 +54,10 @@ async def heard(lab: Laboratory) -> AsyncIterator[Heard]:
         await client.login(*login)
         told = json.loads(await client.request("GET", "/api/admin/exchange"))
         assert told["rest"]["control"]["windows"]["request weight, 1 min"]["limit"] == 2400
+        real = json.loads(await client.request("GET", "/api/admin/real-account"))
+        # 20,000 of the accounts stand on the million of the real one.
+        assert (real["level"], real["known"], real["coverage"]) == ("CALM", True, 0.02)
+        assert (real["exchangeLiquidations"], real["settlementsWaiting"]) == (0, [])
         hearing = Heard()
 
         async def listen() -> None:

@@ -55,6 +55,9 @@ async def test_the_real_account_is_liquidated_with_two_holders(tmp_path: Path) -
             assert "EXCHANGE_LIQUIDATION" in await reasons(lab, name)
         await until(lambda: not lab.parts.ledger.open_orders(), "the order's end")
         assert lab.parts.wired.exchange_closes.statistics().liquidations >= 1
+        refused = await lab.market("B", LONG, "0.1")
+        assert isinstance(refused, Refused)
+        assert refused.refusals[0].code is RefusalCode.TRADING_RESTRICTED
         await even_out(lab)
         accounts = dict(lab.accounts)
     async with laboratory(tmp_path) as lab:
@@ -67,12 +70,14 @@ async def test_the_real_account_is_liquidated_with_two_holders(tmp_path: Path) -
 async def test_the_real_account_is_liquidated_with_opposite_holders(tmp_path: Path) -> None:
     async with laboratory(tmp_path) as lab:
         await opened(lab, ("A", "0.6"), ("B", "0.3"), ("C", "-0.45"))
+        # Nobody listens: the fills come by gap filling, which asks whose orders they were of.
+        lab.exchange.arm(kind="cut", traffic="private")
         lab.exchange.arm(kind="liquidate", account=EMBEDDED_KEY, symbol="BTCUSDT")
         await halted(lab)
         await until(lambda: lab.parts.ledger.expected_net(BTC) == 0, "the net is closed")
         assert lab.held("C") == Decimal("-0.45"), "the exchange took nothing from the other side"
         assert (lab.held("A"), lab.held("B")) == (Decimal("0.3"), Decimal("0.15"))
-        assert not lab.parts.ledger.house_positions() or lab.parts.ledger.expected_net(BTC) == 0
+        assert all(not held.signed_quantity for held in lab.parts.ledger.house_positions())
         # What is left is real again as soon as somebody closes: nobody is trapped.
         position = lab.position("C")
         assert position is not None
@@ -88,7 +93,7 @@ async def test_deleveraging_halts_nobody(tmp_path: Path) -> None:
         lab.exchange.arm(kind="adl", account=EMBEDDED_KEY, symbol="BTCUSDT", quantity="0.4")
         await until(lambda: lab.held("A") == Decimal("0.3"), "A's share")
         assert lab.held("B") == Decimal("0.1")
-        assert (await reasons(lab, "B"))[0] == "EXCHANGE_ADL"
+        assert "EXCHANGE_ADL" in await reasons(lab, "B")
         assert lab.parts.ledger.restriction_of(lab.accounts["A"]) is Restriction.NONE
         assert isinstance(await lab.market("A", LONG, "0.1"), Executed)
         await lab.flatten()
@@ -107,7 +112,7 @@ async def test_a_delisting_ends_every_position_at_the_settlement_price(tmp_path:
         lab.exchange.arm(kind="settle", symbol="BTCUSDT")
         await until(lambda: not lab.parts.ledger.open_positions(), "everybody settled")
         for name in "AB":
-            assert (await reasons(lab, name))[0] == "EXCHANGE_SETTLEMENT"
+            assert "EXCHANGE_SETTLEMENT" in await reasons(lab, name)
         assert all(not held.signed_quantity for held in lab.parts.ledger.house_positions())
         await until(lambda: not lab.parts.ledger.open_orders(), "the order's end")
         assert "SYMBOL_DELISTED" in ended, "it is never placed again"

@@ -74,7 +74,7 @@ async def test_the_ladder_warns_blocks_and_sheds(lab: Laboratory) -> None:
     assert shed["A"] > shed["B"] > 0, "pro rata by lots"
     assert abs(shed["A"] / shed["B"] - Decimal("2.9")) < Decimal("0.1")
     logs = await lab.parts.ledger.queries.balance_logs(lab.accounts["A"], 3)
-    assert logs[0].reason == "REAL_SHED"
+    assert "REAL_SHED" in {log.reason for log in logs}
     lab.exchange.arm(kind="deposit", account=EMBEDDED_KEY, quantity=str(taken))
     await at_level(lab, RealLevel.CALM)
     assert isinstance(await lab.market("C", SHORT, "0.1"), Executed)

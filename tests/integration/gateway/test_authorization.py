@@ -14,6 +14,7 @@ from tests.unit.gateway.fakes import BTC, PASSWORD, World
 PUBLIC = {"login", "register", "health", "ready"}
 ADMIN = {
     "exchange_statistics",
+    "real_account",
     "users",
     "approve_user",
     "ban_user",

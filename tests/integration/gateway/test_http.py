@@ -196,6 +196,7 @@ async def test_a_fleet_is_listed_and_subscribed_in_batches(world: World) -> None
         dashboard = json.loads(await admin.request("GET", "/api/admin/dashboard"))
         assert len(dashboard["accounts"]) == 252
         assert json.loads(await admin.request("GET", "/api/admin/exchange")) == {}
+        assert json.loads(await admin.request("GET", "/api/admin/real-account")) is None, "no engine here"
         told: list[str] = []
         margins = 0
         async for event in admin.events([account.id for account in accounts]):

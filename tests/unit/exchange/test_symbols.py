@@ -236,6 +236,12 @@ async def test_a_contract_that_leaves_trading_is_reduce_only(
     await directory.refresh()
     assert directory.reduce_only == (SOL,)
     assert directory.map.rules[BTC].trading
+    assert not directory.map.rules[SOL].ended, "only what is closed for good is settled"
+    directory.note_status("SOLUSDT", "CLOSE")
+    assert directory.map.rules[SOL].ended
+    del listed.infos[1]
+    await directory.refresh()
+    assert directory.map.rules[SOL].ended
 
 
 async def test_refusals_load_the_filters_again_but_not_in_a_storm() -> None:

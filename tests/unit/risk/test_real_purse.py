@@ -240,3 +240,44 @@ def test_no_set_of_admitted_orders_can_exceed_the_margin(
             world.nets[symbol] += side.sign * quantity * price / 100  # at its own price, as margin counts it
             book.touch(symbol)
         assert book.figures().margin_available >= min(first, ZERO)
+
+
+CHANGES = st.one_of(
+    st.tuples(st.just("mark"), st.sampled_from([BTC, ETH]), st.decimals("1", "500", places=1)),
+    st.tuples(st.just("buy"), st.sampled_from([BTC, ETH]), st.decimals("0.001", "30", places=3)),
+    st.tuples(st.just("sell"), st.sampled_from([BTC, ETH]), st.decimals("0.001", "30", places=3)),
+    st.tuples(st.just("held"), st.sampled_from([BTC, ETH]), st.decimals("-30", "30", places=3)),
+    st.tuples(st.just("leverage"), st.sampled_from([BTC, ETH]), st.integers(1, 50).map(Decimal)),
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(CHANGES, max_size=30))
+def test_moved_step_by_step_it_equals_a_book_made_of_the_end(
+    changes: list[tuple[str, Symbol, Decimal]],
+) -> None:
+    world = World(marks={BTC: Decimal(100), ETH: Decimal(10)})
+    book = world.book()
+    leverages = {BTC: Decimal(10), ETH: Decimal(10)}
+    for time_ms, (kind, symbol, value) in enumerate(changes):
+        match kind:
+            case "mark":
+                world.marks[symbol] = value
+            case "held":
+                world.nets[symbol] = value
+                book.take_position(symbol, RealPosition(value, Decimal(90), time_ms))
+            case "leverage":
+                leverages[symbol] = value
+                book.take_leverage(symbol, int(value))
+            case side:
+                world.order(book, symbol, BUY if side == "buy" else SELL, value, Decimal(95))
+        book.touch(symbol)
+        if time_ms % 3 == 0:
+            book.figures()
+    fresh = world.book()
+    fresh.take_leverages({symbol: int(leverage) for symbol, leverage in leverages.items()})
+    for symbol, position in book.positions().items():
+        fresh.take_position(symbol, position)
+    for symbol in (BTC, ETH):
+        fresh.touch(symbol)
+    assert book.figures() == fresh.figures()

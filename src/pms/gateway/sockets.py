@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 POLICE_SECONDS = 1.0
 SNAPSHOT_BATCH = 100
-ADMIN_TYPES = frozenset({"exposure_updated"})
+ADMIN_TYPES = frozenset({"exposure_updated", "real_account_level"})
 _POSITION_TYPES = frozenset({"pnl_update", "position_updated"})
 _ENDING_TYPES = frozenset({"position_closed", "position_takeover"})
 

@@ -87,6 +87,15 @@ async def test_the_real_account_is_liquidated_with_opposite_holders(tmp_path: Pa
         await even_out(lab)
 
 
+async def test_the_house_bears_what_the_setting_gives_it(tmp_path: Path) -> None:
+    async with laboratory(tmp_path, exchange_close="house") as lab:
+        await opened(lab, ("A", "0.6"))
+        lab.exchange.arm(kind="adl", account=EMBEDDED_KEY, symbol="BTCUSDT", quantity="0.4")
+        await until(lambda: lab.parts.ledger.expected_net(BTC) == Decimal("0.2"), "the house's leg")
+        assert lab.held("A") == Decimal("0.6")
+        await lab.flatten()
+
+
 async def test_deleveraging_halts_nobody(tmp_path: Path) -> None:
     async with laboratory(tmp_path) as lab:
         await opened(lab, ("A", "0.6"), ("B", "0.2"))

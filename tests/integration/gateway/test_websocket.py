@@ -94,18 +94,19 @@ async def test_a_session_starts_with_the_state(world: World, http: aiohttp.Clien
         assert filled["data"] == {"subAccountId": ALICE, "symbol": BTC}
 
 
-async def test_events_reach_subscribers_only(world: World, http: aiohttp.ClientSession) -> None:
+@pytest.mark.parametrize("kind", ["exposure_updated", "real_account_level"])
+async def test_events_reach_subscribers_only(world: World, http: aiohttp.ClientSession, kind: str) -> None:
     async with http.ws_connect("/ws") as alice, http.ws_connect("/ws") as bob, http.ws_connect("/ws") as root:
         await subscribe(world, alice, "alice-1")
         await subscribe(world, bob, "bob-1", token=world.token(world.bob))
         await subscribe(world, root, "alice-1", "bob-1", token=world.token(world.admin))
-        world.hub.publish(EphemeralEvent("exposure_updated", None, BTC, {"symbol": BTC}, START_MS))
+        world.hub.publish(EphemeralEvent(kind, None, BTC, {"symbol": BTC}, START_MS))
         world.service.emit(ALICE, "order_placed", {"for": "alice"})
         world.service.emit(SubAccountId("bob-1"), "order_placed", {"for": "bob"})
         assert (await frame(alice))["data"]["for"] == "alice"
         assert (await frame(bob))["data"]["for"] == "bob"
         admin = [await frame(root) for _ in range(3)]
-        while admin[0]["type"] != "exposure_updated":
+        while admin[0]["type"] != kind:
             admin = [*admin[1:], await frame(root)]
         assert [one["data"].get("for") for one in admin] == [None, "alice", "bob"]
         world.hub.publish(EphemeralEvent("notice", None, "n", {}, START_MS))

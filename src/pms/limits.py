@@ -70,8 +70,8 @@ PUBLISHED_PRICE_INTERVAL_MS = 500
 written."""
 
 MARGIN_WARNING_INTERVAL_MS = 10_000
-"""Least time between two `margin_warning` of an account in one tier. Overflow: dropped; a new tier warns
-at once."""
+"""Least time between two `margin_warning` of an account, and between two reports that a liquidation is
+postponed. Overflow: dropped; an account that was calm in between warns at once."""
 
 EXPOSURE_UPDATE_INTERVAL_MS = 250
 """Least time between two `exposure_updated` of a symbol. Overflow: conflated; the last value is always

@@ -21,7 +21,11 @@ from pms.execution.tracker import OrderTracker
 from pms.execution.views import Views
 from pms.ledger.api import Committed, Ledger
 from pms.ledger.errors import LedgerError
-from pms.limits import EXPOSURE_UPDATE_INTERVAL_MS, MARGIN_UPDATE_INTERVAL_MS, PNL_UPDATE_INTERVAL_MS
+from pms.limits import (
+    EXPOSURE_UPDATE_INTERVAL_MS,
+    MARGIN_UPDATE_INTERVAL_MS,
+    PNL_UPDATE_INTERVAL_MS,
+)
 from pms.model.account import PositionStatus
 from pms.model.clock import Clock
 from pms.model.event import EphemeralEvent, JsonValue
@@ -39,6 +43,9 @@ log = structlog.get_logger(__name__)
 FLUSH_SECONDS = PNL_UPDATE_INTERVAL_MS / 1000
 SWEEP_SECONDS = 2.0
 """Retries of postponed or interrupted liquidations, and the alarm on stale prices."""
+
+WARNING_SWEEPS = 2
+"""Every so many sweeps the accounts at the warning are looked at too: one is due in ten seconds."""
 
 RECOMPUTE_SWEEPS = 30
 """Every so many sweeps the incremental equities are recomputed from scratch (60 s)."""
@@ -306,7 +313,9 @@ class Publisher:
                 log.error("price_stale", symbols=stale)
             if sweeps % RECOMPUTE_SWEEPS == 0:
                 self._drift = max(self._drift, self._book.recompute())
-            for account_id in self._book.at_or_above(Level.WARN):
+            # There may be thousands at the warning, and none of them is in a hurry.
+            level = Level.WARN if sweeps % WARNING_SWEEPS == 0 else Level.LIQUIDATE
+            for account_id in self._book.at_or_above(level):
                 self._consider(account_id)
             for symbol in self._ledger.fill_symbols():
                 self._exposure_dirty.setdefault(symbol, self._clock.now_ms())

@@ -17,6 +17,7 @@ from pms.bus.hub import EventHub
 from pms.execution.admission import TradingSwitches
 from pms.execution.api import Executed
 from pms.execution.close_pool import ClosePool, ClosePoolStatistics
+from pms.execution.errors import NotRunning
 from pms.execution.holdings import Holdings
 from pms.execution.ladder import Ladder, LadderCounts, LadderTools
 from pms.execution.live_orders import LiveOrders
@@ -166,8 +167,8 @@ class Liquidator:
     async def _climb(self, account_id: SubAccountId, ladder: Ladder) -> None:
         try:
             await ladder.run()
-        except LedgerError as error:
-            # The lease is gone or the ledger closed: the next engine finds what is recorded.
+        except (LedgerError, NotRunning) as error:
+            # The lease is gone or the engine stops: the next one finds what is recorded.
             log.error("liquidation_abandoned", sub_account_id=account_id, error=str(error))
             return
         finally:

@@ -109,6 +109,49 @@ async def never(*_: object, **__: object) -> Any:
     await asyncio.Event().wait()
 
 
+async def _half_done(lab: Laboratory, clock: PushedClock) -> None:
+    """Bring six ladders to where the engine dies: decided, and none of them ended."""
+    for name, mode in (
+        ("goes on", INSTANT),
+        ("recovers", INSTANT),
+        ("step", ADL),
+        ("taken", TAKEOVER),
+        ("sent", INSTANT),
+    ):
+        await holder(lab, name, mode)
+    await holder(lab, "unmarked", INSTANT, "0.1")
+    await lab.settled()
+    trader, ledger = lab.parts.wired.trader, lab.parts.ledger
+    # Everything that would act hangs, and so does the last word on an account that is closed already.
+    trader.close_many_with = trader.close_with = never  # type: ignore[method-assign]
+    ledger.take_over = ledger.finish_liquidation = never  # type: ignore[method-assign]
+    for name in ("goes on", "recovers", "step", "taken"):
+        await threshold(lab, name, "0.0149")
+    await threshold(lab, "unmarked", "0.0029")
+    await passes(clock, lambda: len(ledger.running_liquidations()) == 5, "the decisions")
+    position = lab.position("unmarked")
+    assert position is not None
+    del trader.close_with
+    assert isinstance(await lab.parts.trader.close(position.id, ACTOR), Executed)
+    await threshold(lab, "recovers", "0.9")
+    # The last one's order goes out and is executed.
+    del trader.close_many_with
+    trading = lab.parts.exchange.trading
+    place = trading.place
+
+    async def lost(order: ApprovedOrder) -> PlaceOutcome:
+        await place(order)
+        return await never()  # type: ignore[no-any-return]
+
+    trading.place = lost  # type: ignore[method-assign]
+    lab.exchange.arm(kind="silence", traffic="private", for_ms=600_000)
+    await threshold(lab, "sent", "0.0149")
+    await passes(clock, lambda: liquidation_orders(lab, "sent") == 1, "the order on the exchange")
+    assert lab.held("sent") == Decimal("0.5")
+    decided = lab.parts.wired.liquidator.statistics()
+    assert (decided.finished, decided.released, decided.running) == (0, 0, 6)
+
+
 async def test_a_ladder_that_a_restart_interrupts_is_decided_again_on_a_fresh_mark(tmp_path: Path) -> None:
     """The engine dies with six ladders on their way; the next one decides about each of them anew.
 
@@ -116,45 +159,8 @@ async def test_a_ladder_that_a_restart_interrupts_is_decided_again_on_a_fresh_ma
     """
     clock = PushedClock()
     async with laboratory(tmp_path, clock, dies=True) as lab:
-        for name, mode in (
-            ("goes on", INSTANT),
-            ("recovers", INSTANT),
-            ("step", ADL),
-            ("taken", TAKEOVER),
-            ("sent", INSTANT),
-        ):
-            await holder(lab, name, mode)
-        await holder(lab, "unmarked", INSTANT, "0.1")
-        await lab.settled()
-        trader, ledger = lab.parts.wired.trader, lab.parts.ledger
-        # Everything that would act hangs, and so does the last word on an account that is closed already.
-        trader.close_many_with = trader.close_with = never  # type: ignore[method-assign]
-        ledger.take_over = ledger.finish_liquidation = never  # type: ignore[method-assign]
-        for name in ("goes on", "recovers", "step", "taken"):
-            await threshold(lab, name, "0.0149")
-        await threshold(lab, "unmarked", "0.0029")
-        await passes(clock, lambda: len(ledger.running_liquidations()) == 5, "the decisions")
-        position = lab.position("unmarked")
-        assert position is not None
-        del trader.close_with
-        assert isinstance(await lab.parts.trader.close(position.id, ACTOR), Executed)
-        await threshold(lab, "recovers", "0.9")
-        # The last one's order goes out and is executed.
-        del trader.close_many_with
-        trading, accounts = lab.parts.exchange.trading, lab.accounts
-        place = trading.place
-
-        async def lost(order: ApprovedOrder) -> PlaceOutcome:
-            await place(order)
-            return await never()  # type: ignore[no-any-return]
-
-        trading.place = lost  # type: ignore[method-assign]
-        lab.exchange.arm(kind="silence", traffic="private", for_ms=600_000)
-        await threshold(lab, "sent", "0.0149")
-        await passes(clock, lambda: liquidation_orders(lab, "sent") == 1, "the order on the exchange")
-        assert lab.held("sent") == Decimal("0.5")
-        decided = lab.parts.wired.liquidator.statistics()
-        assert (decided.finished, decided.released, decided.running) == (0, 0, 6)
+        await _half_done(lab, clock)
+        accounts = lab.accounts
 
     async with laboratory(tmp_path, clock) as lab:
         lab.accounts.update(accounts)

@@ -325,6 +325,24 @@ def account_freeze(
     _guarded(lambda: accounts.freeze({"data_dir": data_dir, "database_url": db}, account, thaw, say))
 
 
+@app.command()
+def kill(
+    level: Annotated[str, typer.Argument(help="reduce-only, halt, flatten or release; show tells.")],
+    account: Annotated[str | None, typer.Option(help="One sub-account (name or id) instead of all.")] = None,
+    reason: Annotated[str, typer.Option(help="Why; kept in the audit trail.")] = "",
+    source: Annotated[
+        str, typer.Option(help="Whose restriction to release: operator, exchange or rule:<name>.")
+    ] = "operator",
+    data_dir: DataDir = None,
+    db: Database = None,
+) -> None:
+    """The kill switch: through the running engine if there is one, else in the ledger for its next start."""
+    from pms.commands import control
+
+    overrides = {"data_dir": data_dir, "database_url": db}
+    _guarded(lambda: control.kill(overrides, level, account, reason, source, say))
+
+
 def _guarded(work: Callable[[], Coroutine[object, object, int]]) -> None:
     """Run a command to its exit code; an expected error is one line on standard error."""
     from pms.logging import configure_logging

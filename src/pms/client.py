@@ -112,6 +112,25 @@ class AccountState(msgspec.Struct, frozen=True, rename="camel"):
     rules: Rules
 
 
+class RestrictionInForce(msgspec.Struct, frozen=True, rename="camel"):
+    """`sub_account_id` None: everywhere."""
+
+    sub_account_id: str | None
+    source: str
+    level: str
+    reason: str
+    actor: str
+    since: str
+
+
+class KillSwitch(msgspec.Struct, frozen=True, rename="camel"):
+    """`level` is the global one; `working` accounts still have orders or positions that are forbidden."""
+
+    level: str
+    entries: tuple[RestrictionInForce, ...]
+    working: tuple[str, ...] = ()
+
+
 class Trade(msgspec.Struct, frozen=True, rename="camel"):
     """One execution; `exchange_order_id` is decimal text."""
 
@@ -426,6 +445,24 @@ class PmsClient:
             "liquidationThreshold": _amount(liquidation_threshold),
         }
         return await self._send("PUT", f"/api/risk-rules/{sub_account_id or 'global'}", Rules, body)
+
+    async def kill_switch(
+        self,
+        level: str,
+        sub_account_id: str | None = None,
+        *,
+        reason: str = "",
+        source: str = "operator",
+        idempotency_key: str | None = None,
+    ) -> KillSwitch:
+        """Restrict one account, or with None all: reduce-only, halt, flatten or release. Admins only."""
+        path = "/api/admin/kill-switch" + (f"/{sub_account_id}" if sub_account_id else "")
+        body = {"level": level, "reason": reason, "source": source}
+        return await self._send("POST", path, KillSwitch, body, idempotency_key)
+
+    async def kill_switch_state(self) -> KillSwitch:
+        """Return every restriction in force, and who still has something that it forbids. Admins only."""
+        return await self._get("/api/admin/kill-switch", KillSwitch)
 
     # --- trading --------------------------------------------------------------------------------------------
 

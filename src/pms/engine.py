@@ -258,6 +258,7 @@ class Engine:
             "doubt resolver": parts.wired.resolver.run(),
             "publisher": parts.wired.publisher.run(),
             "liquidator": parts.wired.liquidator.run(),
+            "restrictions": parts.wired.enforcer.run(),
             "bus projection": parts.core.projection.run(),
             "engine lease": parts.lease.run(),
             "journal checkpoints": parts.checkpointer.run(),

@@ -87,6 +87,12 @@ SHUTDOWN_DEADLINE_MS = 2_000
 """Orderly stop of the whole process. Overflow: what still runs is cancelled; recovery settles it at the
 next start."""
 
+CONTROL_BATCH_MAX = 50
+"""Cancels of a restriction that are on their way at once. Overflow: the rest waits for these."""
+
+CONTROL_RETRY_MS = 1_000
+"""Pause before a restriction tries again what was refused or not confirmed. Overflow: not possible."""
+
 # --- Ledger ---
 
 LEDGER_QUEUE_MAX = 10_000

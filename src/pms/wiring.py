@@ -8,6 +8,7 @@ from pms.bus.prices import PriceBoard
 from pms.bus.projection import StateProjection
 from pms.exchange.binance.adapter import BinanceExchange
 from pms.execution.admission import Admission, TradingSwitches
+from pms.execution.control import Enforcer
 from pms.execution.exchange_net import ExchangeNet
 from pms.execution.holdings import Holdings
 from pms.execution.liquidator import Liquidator
@@ -76,6 +77,7 @@ class Wired:
     real: RealAccount
     real_ladder: RealLadder
     exchange_closes: ExchangeCloses
+    enforcer: Enforcer
 
 
 def build_core(
@@ -125,7 +127,9 @@ def wire(core: Core, settings: Settings) -> Wired:
     real = RealAccount(
         exchange.account, exchange.market, ledger, core.live_orders, core.prices, core.switches, core.clock
     )
-    trader = _trader(core, sender, resolver, settings, real)
+    admission = _admission(core, settings, real)
+    trader = _trader(core, sender, resolver, admission)
+    enforcer = Enforcer(ledger, trader, admission, core.holdings, core.live_orders, core.switches, core.clock)
     liquidator = Liquidator(
         ledger,
         trader,
@@ -156,13 +160,26 @@ def wire(core: Core, settings: Settings) -> Wired:
     booker.on_booked = closes.note
     ledger.on_commit(publisher.on_commit)
     ledger.on_commit(real.on_commit)
+    ledger.on_commit(enforcer.on_commit)
     exchange.market.on_mark(publisher.take_mark)
     exchange.market.on_mark(real.take_mark)
     exchange.market.on_book(publisher.take_book)
     for symbol in used_symbols(core):
         exchange.market.subscribe(symbol)
     return Wired(
-        core, resolver, gap_filler, sender, trader, liquidator, publisher, events, guard, real, ladder, closes
+        core=core,
+        resolver=resolver,
+        gap_filler=gap_filler,
+        sender=sender,
+        trader=trader,
+        liquidator=liquidator,
+        publisher=publisher,
+        events=events,
+        guard=guard,
+        real=real,
+        real_ladder=ladder,
+        exchange_closes=closes,
+        enforcer=enforcer,
     )
 
 
@@ -206,10 +223,8 @@ def used_symbols(core: Core) -> tuple[Symbol, ...]:
     return tuple(dict.fromkeys((*core.ledger.fill_symbols(), *core.holdings.symbols())))
 
 
-def _trader(
-    core: Core, sender: OrderSender, resolver: DoubtResolver, settings: Settings, real: RealAccount
-) -> Trader:
-    admission = Admission(
+def _admission(core: Core, settings: Settings, real: RealAccount) -> Admission:
+    return Admission(
         core.ledger,
         core.live_orders,
         core.holdings,
@@ -222,6 +237,9 @@ def _trader(
         settings.open_orders_quota,
         real.purse,
     )
+
+
+def _trader(core: Core, sender: OrderSender, resolver: DoubtResolver, admission: Admission) -> Trader:
     return Trader(
         core.ledger,
         core.exchange.trading,

@@ -46,7 +46,7 @@ async def deposit(overrides: Overrides, account: str, amount: str, say: Say) -> 
     """Move money from the house to an account."""
     moved = inputs.amount(amount)
     async with opened_ledger(overrides, say, writing=True) as ledger:
-        found = _find(ledger, account)
+        found = find_account(ledger, account)
         changed = await ledger.deposit(found.id, moved, ACTOR)
         say(f"{changed.name}: {plain(changed.balance)} USDT")
     return 0
@@ -56,7 +56,7 @@ async def withdraw(overrides: Overrides, account: str, amount: str, say: Say) ->
     """Move money from an account to the house."""
     moved = inputs.amount(amount)
     async with opened_ledger(overrides, say, writing=True) as ledger:
-        found = _find(ledger, account)
+        found = find_account(ledger, account)
         _require_unexposed(ledger, found, "withdraw")
         changed = await ledger.withdraw(found.id, moved, ACTOR)
         say(f"{changed.name}: {plain(changed.balance)} USDT")
@@ -67,7 +67,7 @@ async def set_balance(overrides: Overrides, account: str, balance: str, say: Say
     """Bring an account's balance to a figure, against the house."""
     wanted = inputs.opening_balance(balance)
     async with opened_ledger(overrides, say, writing=True) as ledger:
-        found = _find(ledger, account)
+        found = find_account(ledger, account)
         if wanted < found.cash:
             _require_unexposed(ledger, found, "lower its balance")
         changed = await ledger.set_balance(found.id, wanted, ACTOR)
@@ -79,7 +79,7 @@ async def transfer(overrides: Overrides, source: str, target: str, amount: str, 
     """Move money from one account to another."""
     moved = inputs.amount(amount)
     async with opened_ledger(overrides, say, writing=True) as ledger:
-        giver, taker = _find(ledger, source), _find(ledger, target)
+        giver, taker = find_account(ledger, source), find_account(ledger, target)
         _require_unexposed(ledger, giver, "transfer")
         for changed in await ledger.transfer_between(giver.id, taker.id, moved, ACTOR):
             say(f"{changed.name}: {plain(changed.balance)} USDT")
@@ -89,7 +89,7 @@ async def transfer(overrides: Overrides, source: str, target: str, amount: str, 
 async def reset(overrides: Overrides, account: str, say: Say) -> int:
     """Start an account anew with nothing; its history stays."""
     async with opened_ledger(overrides, say, writing=True) as ledger:
-        changed = await ledger.reset_account(_find(ledger, account).id, ACTOR)
+        changed = await ledger.reset_account(find_account(ledger, account).id, ACTOR)
         say(f"{changed.name}: {changed.status.value}, {plain(changed.balance)} USDT")
     return 0
 
@@ -97,7 +97,7 @@ async def reset(overrides: Overrides, account: str, say: Say) -> int:
 async def close(overrides: Overrides, account: str, say: Say) -> int:
     """Close an account: its cash goes to the house and it is frozen."""
     async with opened_ledger(overrides, say, writing=True) as ledger:
-        changed = await ledger.close_account(_find(ledger, account).id, ACTOR)
+        changed = await ledger.close_account(find_account(ledger, account).id, ACTOR)
         say(f"{changed.name}: {changed.status.value}, {plain(changed.balance)} USDT")
     return 0
 
@@ -105,7 +105,7 @@ async def close(overrides: Overrides, account: str, say: Say) -> int:
 async def write_off(overrides: Overrides, account: str, say: Say) -> int:
     """Let the insurance, then the house bear what a flat account owes."""
     async with opened_ledger(overrides, say, writing=True) as ledger:
-        found = _find(ledger, account)
+        found = find_account(ledger, account)
         changed = await ledger.write_off(found.id, ACTOR)
         say(f"{changed.name}: owed {plain(found.owed)} -> {plain(changed.owed)} USDT")
     return 0
@@ -114,7 +114,7 @@ async def write_off(overrides: Overrides, account: str, say: Say) -> int:
 async def freeze(overrides: Overrides, account: str, thaw: bool, say: Say) -> int:
     """Freeze an account, or lift the freeze."""
     async with opened_ledger(overrides, say, writing=True) as ledger:
-        found = _find(ledger, account)
+        found = find_account(ledger, account)
         status = AccountStatus.ACTIVE if thaw else AccountStatus.FROZEN
         changed = await ledger.set_status(found.id, status, ACTOR)
         say(f"{changed.name}: {changed.status.value}")
@@ -136,7 +136,8 @@ def _exposed(ledger: LedgerService, account: SubAccount) -> bool:
     )
 
 
-def _find(ledger: LedgerService, wanted: str) -> SubAccount:
+def find_account(ledger: LedgerService, wanted: str) -> SubAccount:
+    """Return the account of an id or a name. Raises AccountNotFoundError unless exactly one has it."""
     found = [account for account in ledger.accounts() if wanted in (account.id, account.name)]
     if len(found) != 1:
         what = "no sub-account has" if not found else f"{len(found)} sub-accounts have"

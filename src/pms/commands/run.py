@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from pms import __version__, demo
+from pms.commands import running
 from pms.engine import Engine, EngineOptions, Parts, require_free_port
 from pms.gateway.auth import create_admin_if_none
 from pms.gateway.context import GatewayDependencies
@@ -146,6 +147,7 @@ async def start_gateway(stack: AsyncExitStack, settings: Settings, parts: Parts)
             main_account=parts.exchange.account,
             exchange_statistics=parts.exchange.statistics,
             real_account=probes.real_account,
+            unfinished_restrictions=parts.wired.enforcer.working,
         )
     )
     if settings.phase is None:
@@ -153,6 +155,7 @@ async def start_gateway(stack: AsyncExitStack, settings: Settings, parts: Parts)
         parts.wired.publisher.interested = server.gateway.sockets.subscribed_accounts
     await server.start()
     stack.push_async_callback(server.stop)
+    running.note_address(settings.data_dir, server.url)
     return server.url
 
 

@@ -24,6 +24,7 @@ from pms.model.refusal import RefusalCode, Refused
 from pms.model.restriction import Restriction
 from pms.model.symbol import Symbol, SymbolRules
 from pms.risk import gate, netting
+from pms.risk.displaced import displaced_orders
 from pms.risk.gate import Approved, FlipMode, GateInput, MarkedPosition, OrderRequest
 from pms.risk.maintenance import MaintenanceBasis
 from pms.risk.real_ladder import RealLevel
@@ -187,6 +188,23 @@ class Admission:
         held.remove(amount)
         if not held:
             del self._withdrawing[account_id]
+
+    def displaced(self, account_id: SubAccountId, symbol: Symbol, side: OrderSide) -> list[LiveOrder]:
+        """Return the account's resting orders of that side that its limits do not carry any more since the
+        position is gone that they would have closed, newest first."""
+        account = self._account(account_id)
+        if account is None:
+            return []
+        orders = list(self._live.of_account(account_id))
+        gone = displaced_orders(
+            account,
+            self._ledger.rules(account_id),
+            self.marked_positions(account),
+            [self._open_order(order) for order in orders],
+            symbol,
+            side,
+        )
+        return [orders[index] for index in gone if orders[index].type is OrderType.LIMIT]
 
     def validate(self, request: MarketRequest) -> Validation:
         """Ask the gate without reserving."""

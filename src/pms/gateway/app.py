@@ -13,6 +13,7 @@ from pms.gateway import (
     routes_accounts,
     routes_admin,
     routes_auth,
+    routes_control,
     routes_health,
     routes_market,
     routes_money,
@@ -76,6 +77,7 @@ def create_app(deps: GatewayDependencies) -> FastAPI:
         routes_real,
         routes_admin,
         routes_money,
+        routes_control,
         routes_health,
     ):
         for router in module.ROUTERS:

@@ -1,7 +1,7 @@
 """What every handler shares: the parts behind the gateway, the caller, the ownership rules (spec 4)."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -44,6 +44,7 @@ class GatewayDependencies:
     main_account: MainAccount | None = None
     exchange_statistics: Callable[[], object] | None = None
     real_account: Callable[[], RealAccountView] | None = None
+    unfinished_restrictions: Callable[[], Sequence[SubAccountId]] = tuple
 
 
 class Gateway:

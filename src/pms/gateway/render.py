@@ -14,6 +14,7 @@ from pms.ledger.api import TradeRow
 from pms.model.account import Position, RiskRules, SubAccount
 from pms.model.event import JsonValue
 from pms.model.order import JournalOrder, OrderCode, OrderState
+from pms.model.restriction import RestrictionEntry
 from pms.model.symbol import SymbolRules
 
 _PENDING_STATUS = {
@@ -49,6 +50,17 @@ def me(row: User) -> wire.MeBody:
         status=row.status.value,
         api_key=None,
         created_at=iso(row.created_at_ms),
+    )
+
+
+def restriction(entry: RestrictionEntry) -> wire.RestrictionBody:
+    return wire.RestrictionBody(
+        sub_account_id=entry.sub_account_id,
+        source=entry.source,
+        level=entry.level.name,
+        reason=entry.reason,
+        actor=entry.actor,
+        since=iso(entry.since_ms),
     )
 
 

@@ -4,7 +4,7 @@ import re
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from pms.gateway.strict_json import NotNegativeNumber, Number, PositiveNumber, StrictBool
@@ -125,6 +125,22 @@ class BalanceBody(Body):
 class TransferBody(Body):
     to_sub_account_id: IdText
     amount: PositiveNumber
+
+
+class KillSwitchBody(Body):
+    """`source` is another than the operator's own only to release it: a rule's lock, an exchange's halt."""
+
+    level: Literal["reduce-only", "halt", "flatten", "release"]
+    reason: str = Field("", max_length=500)
+    source: str = Field("operator", pattern=r"^(operator|exchange|rule:[a-z][a-z_]{0,40})$")
+
+    @model_validator(mode="after")
+    def _only_its_own(self) -> "KillSwitchBody":
+        if self.level != "release" and self.source != "operator":
+            raise ValueError("an operator sets his own restriction; others can only be released")
+        if not self.reason.isprintable():
+            raise ValueError("reason must be printable")
+        return self
 
 
 class LiquidationModeBody(Body):

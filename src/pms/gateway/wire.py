@@ -473,6 +473,32 @@ class ExposureBody(Wire):
     accounts: list[ExposureHolderBody]
 
 
+class RestrictionBody(Wire):
+    """One restriction in force; `subAccountId` null: everywhere. `level` BLOCK_ENTRIES, REDUCE_ONLY, HALT or
+    FLATTEN."""
+
+    sub_account_id: str | None
+    source: str
+    level: str
+    reason: str
+    actor: str
+    since: str
+
+
+class RestrictionsBody(Wire):
+    """What holds for an account: `level` is the strongest, NONE without any."""
+
+    level: str
+    entries: list[RestrictionBody]
+
+
+class KillSwitchState(RestrictionsBody):
+    """Everything in force; `level` is the global one. `working` accounts still have orders or positions that
+    their restriction forbids."""
+
+    working: list[str]
+
+
 class EngineBody(Wire):
     ready: bool
     owner: str | None

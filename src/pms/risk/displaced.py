@@ -37,7 +37,11 @@ def displaced_orders(
         if within_limits(account, rules, positions, tuple(kept.values())):
             break
         order = orders[index]
-        if order.symbol == symbol and order.side is side and not order.reduce_only:
+        if order.symbol != symbol or order.side is not side or order.reduce_only:
+            continue
+        others = tuple(kept[other] for other in kept if other != index)
+        # One that still only closes adds nothing: an account in loss keeps its exits.
+        if total_load(positions, others) != total_load(positions, tuple(kept.values())):
             gone.append(index)
             del kept[index]
     return tuple(gone)

@@ -3,6 +3,7 @@
 
 import type { AccountRow, AccountStatus, ExposureHolder, ExposureRow, FillRow, Frame } from './types';
 import type { OrderRow, PositionRow, PriceRow, Rules, Severity, Side } from './types';
+import { LEVEL_TEXTS, levelOf } from './restrictions';
 import { baseOf, money, price, quantity, ratio, shortSymbol, signedMoney } from './format';
 
 /** Closed ids kept to reject late frames; the oldest is forgotten first. */
@@ -456,6 +457,21 @@ const HANDLERS: Record<string, Handler> = {
         toast: changed && row.status !== 'LIQUIDATED',
         title: `${row.name} ${row.status}`,
         text: `Balance ${money(row.balance)} USDT`,
+      },
+    };
+  },
+
+  restriction_updated(_book, data, account) {
+    const level = levelOf(data.level);
+    const scope = text(data.scope) === 'global' ? 'every account' : (account?.name ?? 'the account');
+    const source = text(data.source, 'operator');
+    return {
+      notice: {
+        severity: level === 'NONE' ? 'info' : 'bad',
+        // One toast for a change that concerns everybody would be one for each account.
+        toast: text(data.scope) !== 'global',
+        title: `${account?.name ?? 'Account'}: ${LEVEL_TEXTS[level]}`,
+        text: [`${source} on ${scope}`, text(data.reason)].filter(Boolean).join(' · '),
       },
     };
   },

@@ -5,9 +5,11 @@ import { ApiError, call, get, messageOf } from './api';
 import { applyFrame, applyRules, applySummary, emptyBook, readFill, reconcileExposure } from './book';
 import { reconcileOrders, reconcilePositions, upsertAccount } from './book';
 import { digitsOfStep } from './format';
+import { readKill } from './restrictions';
 import { LiveSocket } from './socket';
 import { randomKey } from './ticket';
-import type { ConnectionState, FillRow, Frame, Notice, Severity, SymbolInfo, SymbolRow, User } from './types';
+import type { ConnectionState, FillRow, Frame, KillLevel, KillState, Notice } from './types';
+import type { Severity, SymbolInfo, SymbolRow, User } from './types';
 
 type Raw = Record<string, unknown>;
 export type Tab = 'positions' | 'orders' | 'fills' | 'exposure' | 'log';
@@ -40,6 +42,7 @@ class Desk {
   fills = $state<FillRow[]>([]);
   fillsTotal = $state(0);
   exposureAllowed = $state(false);
+  kill = $state<KillState>(readKill({}));
   connection = $state<ConnectionState>('connecting');
   connectionSinceMs = $state(Date.now());
   nowMs = $state(Date.now());
@@ -121,6 +124,7 @@ class Desk {
       banners: [],
       closing: {},
       exposureAllowed: false,
+      kill: readKill({}),
       tab: 'positions',
       latencyMs: null,
     });
@@ -152,10 +156,12 @@ class Desk {
     this.#token = token;
     void this.#loadSymbols();
     void this.loadAll();
+    void this.loadKill();
     this.#socket.start();
     this.#timers = [
       setInterval(() => this.#tick(), 1_000),
       setInterval(() => void this.loadExposure(), EXPOSURE_EVERY_MS),
+      setInterval(() => void this.loadKill(), EXPOSURE_EVERY_MS),
     ];
   }
 
@@ -267,6 +273,22 @@ class Desk {
     }
   }
 
+  async loadKill(): Promise<void> {
+    if (this.user?.role !== 'ADMIN') return;
+    try {
+      this.kill = readKill(await get<Raw>('/api/admin/kill-switch'));
+    } catch {
+      // The last state stays; the next round asks again.
+    }
+  }
+
+  /** Restricts one account, or all (''): the answer is in force; what it cancels and closes follows. */
+  async setKill(level: KillLevel, accountId: string, reason: string): Promise<void> {
+    const path = `/api/admin/kill-switch${accountId ? `/${accountId}` : ''}`;
+    const { body } = await call<Raw>('POST', path, { level, reason }, { 'Idempotency-Key': randomKey() });
+    this.kill = readKill(body);
+  }
+
   async #loadInfo(symbol: string): Promise<void> {
     if (this.infos[symbol]) return;
     try {
@@ -297,6 +319,7 @@ class Desk {
         this.note('bad', 'Live connection', String(frame.message ?? frame.data?.message ?? 'refused'));
         continue;
       }
+      if (frame.type === 'restriction_updated') this.#later('kill', 100, () => this.loadKill());
       const outcome = applyFrame(this.book, frame);
       const { notice, liquidated, reloadAccount, reloadOrders, reloadFills } = outcome;
       if (notice) this.note(notice.severity, notice.title.trim(), notice.text, notice.toast);

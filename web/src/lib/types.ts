@@ -157,3 +157,21 @@ export interface Notice {
   title: string;
   text: string;
 }
+
+export type RestrictionLevel = 'NONE' | 'BLOCK_ENTRIES' | 'REDUCE_ONLY' | 'HALT' | 'FLATTEN';
+export type KillLevel = 'reduce-only' | 'halt' | 'flatten' | 'release';
+
+export interface RestrictionRow {
+  /** Null: every account. */
+  subAccountId: string | null;
+  source: string;
+  level: RestrictionLevel;
+  reason: string;
+}
+
+export interface KillState {
+  level: RestrictionLevel;
+  entries: RestrictionRow[];
+  /** Accounts that still have orders or positions which their restriction forbids. */
+  working: string[];
+}

@@ -130,18 +130,7 @@ def wire(core: Core, settings: Settings) -> Wired:
     admission = _admission(core, settings, real)
     trader = _trader(core, sender, resolver, admission)
     enforcer = Enforcer(ledger, trader, admission, core.holdings, core.live_orders, core.switches, core.clock)
-    liquidator = Liquidator(
-        ledger,
-        trader,
-        core.holdings,
-        core.live_orders,
-        core.prices,
-        core.switches,
-        exchange.market.rules,
-        core.maintenance,
-        core.hub,
-        core.clock,
-    )
+    liquidator = _liquidator(core, trader)
     publisher = _publisher(core, liquidator, RiskBook(kernel_named(settings.risk_kernel)))
     if settings.maintenance is MaintenanceModel.BRACKETS:
         _follow_brackets(core, publisher)
@@ -158,14 +147,7 @@ def wire(core: Core, settings: Settings) -> Wired:
     )
     ladder, closes = _ladder(core, real, trader), _exchange_closes(core)
     booker.on_booked = closes.note
-    ledger.on_commit(publisher.on_commit)
-    ledger.on_commit(real.on_commit)
-    ledger.on_commit(enforcer.on_commit)
-    exchange.market.on_mark(publisher.take_mark)
-    exchange.market.on_mark(real.take_mark)
-    exchange.market.on_book(publisher.take_book)
-    for symbol in used_symbols(core):
-        exchange.market.subscribe(symbol)
+    _listen(core, publisher, real, enforcer)
     return Wired(
         core=core,
         resolver=resolver,
@@ -180,6 +162,33 @@ def wire(core: Core, settings: Settings) -> Wired:
         real_ladder=ladder,
         exchange_closes=closes,
         enforcer=enforcer,
+    )
+
+
+def _listen(core: Core, publisher: Publisher, real: RealAccount, enforcer: Enforcer) -> None:
+    """Connect commits and prices: memory and risk first, then whoever acts on them."""
+    for on_commit in (publisher.on_commit, real.on_commit, enforcer.on_commit):
+        core.ledger.on_commit(on_commit)
+    market = core.exchange.market
+    market.on_mark(publisher.take_mark)
+    market.on_mark(real.take_mark)
+    market.on_book(publisher.take_book)
+    for symbol in used_symbols(core):
+        market.subscribe(symbol)
+
+
+def _liquidator(core: Core, trader: Trader) -> Liquidator:
+    return Liquidator(
+        core.ledger,
+        trader,
+        core.holdings,
+        core.live_orders,
+        core.prices,
+        core.switches,
+        core.exchange.market.rules,
+        core.maintenance,
+        core.hub,
+        core.clock,
     )
 
 

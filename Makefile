@@ -46,8 +46,10 @@ fidelity: ## simulated fills against recorded tapes: docs/fidelity.md (ARGS="--p
 	@scripts/setup.sh dev
 	@$(PY) -m bench.fidelity $(ARGS)
 
-test-crash: ## many kill -9 moments under load, each restart audited (ARGS="--rounds 200")
+test-crash: ## kill -9 at every step of an order's life, then at many moments under load (ARGS="--rounds 200")
 	@scripts/setup.sh dev
+	@$(PY) -m tests.crash.points
+	@$(PY) -m tests.crash.points --postgres
 	@$(PY) -m tests.crash $(or $(ARGS),--rounds 200)
 
 test-clients: ## ccxt, python-binance and Binance's SDK trade on the simulator (ARGS="ccxt" for one)

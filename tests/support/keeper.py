@@ -208,6 +208,11 @@ class Postgres:
         await self.drop(database)
         await self._admin.execute(f'CREATE DATABASE "{database}" TEMPLATE template0')
 
+    async def copy(self, source: str, database: str) -> None:
+        """Makes `database` a copy of `source`."""
+        await self.drop(database)
+        await self._admin.execute(f'CREATE DATABASE "{database}" TEMPLATE "{source}"')
+
     async def drop(self, database: str) -> None:
         """Removes `database` with everybody who is still connected to it."""
         await self._admin.execute(f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')
@@ -291,6 +296,10 @@ class Keeper:
                 return await self._perform_redis(action, name)
         async with self.postgres_lock:
             await self.postgres.start()
+            if action == "copy":
+                source, name = name.split(" ")
+                await self.postgres.copy(source, name)
+                return {"url": self.postgres.url(name)}
             act: Callable[[str], Any] = {"create": self.postgres.create, "drop": self.postgres.drop}[action]
             await act(name)
             return {"url": self.postgres.url(name)}

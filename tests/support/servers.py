@@ -50,6 +50,10 @@ class Servers:
         """The address of a new, empty PostgreSQL database of this worker, replacing one of the same name."""
         return cast("str", self._ask("create", self._database(name))["url"])
 
+    def copy_database(self, source: str, name: str) -> str:
+        """The address of a copy of a database of this worker, to which nobody may be connected."""
+        return cast("str", self._ask("copy", f"{self._database(source)} {self._database(name)}")["url"])
+
     def drop_database(self, name: str) -> None:
         """Drops that database and cuts whoever is still connected to it."""
         self._ask("drop", self._database(name))

@@ -20,7 +20,7 @@ from pms.ledger.errors import ExportRefusedError
 from pms.ledger.journal import Totals, accounts_of
 from pms.ledger.rendering import Cell
 from pms.ledger.schema import TableInfo, table_info
-from pms.model.money import plain
+from pms.model.money import ZERO, plain
 
 SECRET_COLUMNS: dict[str, tuple[str, ...]] = {"pms_order_journal": ("idempotency_key",)}
 """Columns that are nobody else's business."""
@@ -101,13 +101,16 @@ def _write_account(tables: AuditTables, folder: Path) -> None:
     _write_csv(
         folder / "accounts.csv",
         ("sub_account_id", "balance", "owed", "symbol", "signed_quantity", "signed_cost"),
-        _account_rows(totals),
+        _account_rows(totals, {str(row["sub_account_id"]) for row in tables.of("pms_account_exact")}),
     )
 
 
-def _account_rows(totals: Totals) -> Iterator[tuple[Cell, ...]]:
-    """One row for each open position, or one for an account without any."""
-    for at in accounts_of(totals).values():
+def _account_rows(totals: Totals, everybody: set[str]) -> Iterator[tuple[Cell, ...]]:
+    """One row for each open position, or one for an account without any, also for one that has nothing."""
+    known = accounts_of(totals)
+    for name in sorted(everybody - known.keys()):
+        yield name, ZERO, ZERO, None, None, None
+    for at in known.values():
         for held in at.positions:
             yield at.sub_account_id, at.balance, at.owed, held.symbol, held.signed_quantity, held.signed_cost
         if not at.positions:

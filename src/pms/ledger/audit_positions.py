@@ -166,16 +166,33 @@ def check_house(tables: AuditTables) -> Check:
             check.fail(tables.label("pms_house_lines", row), "is a transfer with nobody")
     for place in found.keys() | wanted.keys():
         check.equal(f"pms_house_lines of {place[0]} {place[1]}", "quantity", found[place], wanted[place])
-    moved: dict[str, Decimal] = defaultdict(Decimal)
-    for row in tables.of("pms_house_lines"):
-        if row["kind"] == "TRANSFER":
-            moved[str(row["sub_account_id"])] -= number(row, "cash")
-    for line in tables.of("pms_journal_lines"):
-        if line["detail"] in HOUSE_TRANSFERS and line["sub_account_id"] is not None:
-            moved[str(line["sub_account_id"])] += number(line, "amount")
-    for account, rest in moved.items():
-        check.equal(f"pms_house_lines of TRANSFER {account}", "transfers less the account's side", rest, ZERO)
+    _check_house_cash(tables, check)
     return check
+
+
+def _check_house_cash(tables: AuditTables, check: Check) -> None:
+    """What accounts gave and got is, by account and purpose, what the house's lines say of it."""
+    moved: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
+    for row in tables.of("pms_house_lines"):
+        purpose = (
+            "WRITE_OFF"
+            if row["reference"] == "WRITE_OFF"
+            else "LIQUIDATION_FEE"
+            if row["kind"] == "INSURANCE"
+            else str(row["kind"])
+        )
+        # The exchange's own insurance clearance concerns no account.
+        if purpose in ("TRANSFER", "WRITE_OFF", "LIQUIDATION_FEE") and row["sub_account_id"] is not None:
+            moved[(purpose, str(row["sub_account_id"]))] -= number(row, "cash")
+    for line in tables.of("pms_journal_lines"):
+        purpose = "TRANSFER" if line["detail"] in HOUSE_TRANSFERS else str(line["detail"])
+        counted = purpose in ("TRANSFER", "WRITE_OFF", "LIQUIDATION_FEE")
+        if counted and line["sub_account_id"] is not None:
+            moved[(purpose, str(line["sub_account_id"]))] += number(line, "amount")
+    for (purpose, account), rest in moved.items():
+        check.equal(
+            f"pms_house_lines of {purpose} {account}", f"{purpose} less the account's side", rest, ZERO
+        )
 
 
 def check_netting(tables: AuditTables, exchange: Mapping[Symbol, Decimal] | None) -> list[Check]:

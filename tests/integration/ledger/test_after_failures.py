@@ -14,7 +14,7 @@ import pytest
 from pms.ledger.api import Actor, HouseLineKind
 from pms.ledger.audit import audit
 from pms.ledger.book import Book, Overlay
-from pms.ledger.errors import CommitUnknownError, DatabaseFullError, ExternalWriteError
+from pms.ledger.errors import CommitUnknownError, DatabaseFullError, ExternalWriteError, FenceLostError
 from pms.ledger.ledger import LedgerService
 from pms.ledger.load import load_book
 from pms.ledger.statements import Batch
@@ -219,3 +219,18 @@ async def test_a_row_that_a_stranger_closed_is_not_closed_again(desk: Desk, ledg
         assert {account.id: account.cash for account in ledger.accounts()} == cash, name
     rows = await ledger.store.fetch("SELECT action FROM trade_executions WHERE position_id = ?", position)
     assert [row["action"] for row in rows] == ["OPEN"]
+
+
+async def test_an_engine_that_lost_its_fence_changes_nothing(
+    desk: Desk, ledger: LedgerService, database_url: str
+) -> None:
+    """Decision 28: every mutating transaction checks the fence, also those that write one row."""
+    scene = await set_up(desk)
+    await ledger.store.write([("UPDATE pms_leases SET fence = fence + 1", ())])
+    before = facts((await load_book(ledger.store, EXCHANGE)).book)
+    for name, operation in OPERATIONS.items():
+        with pytest.raises(FenceLostError):
+            await operation(scene)
+        assert facts((await load_book(ledger.store, EXCHANGE)).book) == before, name
+    report = await audit(database_url)
+    assert report.passed, "\n".join(report.lines())

@@ -4,6 +4,7 @@ from decimal import Decimal
 
 import pytest
 
+from pms.ledger.api import Actor
 from pms.ledger.audit import AuditReport, ExchangeFigures, ExchangePosition, audit
 from pms.ledger.checkpoints import Checkpointer
 from pms.ledger.databases import open_store
@@ -42,15 +43,32 @@ async def busy_desk(ledger: LedgerService) -> None:
     await ledger.book_income(
         Income("FUNDING_FEE", "1", "BTCUSDT", BTC, "USDT", Decimal("0.003"), START_MS + 1)
     )
+    await move_inside(desk)
     resting = await desk.order(first.id, OrderSide.BUY, "1", price="90")
     await ledger.record_terminal(resting.client_order_id, ExchangeOrderStatus.CANCELLED, Quantity(Decimal(0)))
+
+
+async def move_inside(desk: Desk) -> None:
+    """What no execution explains: netting, takeover, assignment, cash by hand, a write-off."""
+    ledger = desk.ledger
+    long, short, flat = [await desk.account(name, "500") for name in ("L", "S", "F")]
+    opened_by = [await desk.buy(long.id, "2", "100"), await desk.sell(short.id, "3", "100")]
+    both = [booked.committed.positions[0].id for booked in opened_by]
+    await ledger.net_internally([(one, Decimal(1)) for one in both], Price(Decimal(101)), "CLOSE", "n-1")
+    await ledger.take_over(both[1], Actor("SYSTEM_LIQ", "system"), Price(Decimal(350)))
+    await ledger.assign_from_house(BTC, flat.id, Decimal(1), Price(Decimal(340)), Decimal(5), ACTOR)
+    await ledger.mark_liquidated(short.id)
+    await ledger.transfer_between(flat.id, long.id, money("20"), ACTOR)
+    await ledger.set_balance(long.id, money("700"), ACTOR)
+    await ledger.reset_account(short.id, ACTOR)
+    await ledger.set_house_limit(BTC, money("1000"), ACTOR)
 
 
 @pytest.fixture
 async def audited(database_url: str) -> str:
     """The URL of a database with a history, its ledger closed."""
     clock = ManualClock()
-    ledger = await opened(database_url, clock=clock)
+    ledger = await opened(database_url, clock=clock, liquidation_fee_rate="0.01")
     await ledger.adopt_wallet(money("100000"), "epoch-1")
     await busy_desk(ledger)
     clock.advance(24 * 3_600_000)
@@ -127,6 +145,7 @@ ALTERATIONS = [
     ("pms_journal_lines", "entry_id", "amount", "3"),
     ("pms_order_journal", "client_order_id", "booked_quantity", "3"),
     ("pms_checkpoints", "day", "last_link", "3"),
+    ("pms_house_limits", "symbol", "notional_max", "7"),
 ]
 """One column of one row each: table, its key, the column, the forged value."""
 

@@ -21,9 +21,15 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from pms.ledger.api import BookedFill, Committed, HouseLineKind
+from pms.ledger.api import Actor, BookedFill, Committed, HouseLineKind
 from pms.ledger.audit import audit
-from pms.ledger.errors import AccountExposedError, HouseCapitalInsufficient, InsufficientBalance
+from pms.ledger.errors import (
+    AccountExposedError,
+    HouseCapitalInsufficient,
+    InsufficientBalance,
+    InvalidAmountError,
+    RequestError,
+)
 from pms.ledger.ledger import LedgerService
 from pms.model.account import AccountStatus
 from pms.model.errors import InvariantError
@@ -37,6 +43,7 @@ from tests.support.ledger import ACTOR, BTC, ETH, Desk, ManualClock, money, open
 from tests.support.servers import Servers
 
 CAPITAL = 5_000
+FEE_RATE = "0.0123"
 _T = TypeVar("_T")
 
 sides = st.sampled_from(list(OrderSide))
@@ -63,6 +70,7 @@ class History(RuleBasedStateMachine):
         self.seen: list[tuple[ExchangeFill, str]] = []
         self.waiting: list[tuple[ExchangeFill, str]] = []
         self.orders: list[JournalOrder] = []
+        self.named: set[str] = set()
         self.sequences: dict[SubAccountId, int] = defaultdict(int)
         self.seed = 0
         self.clock = ManualClock()
@@ -78,7 +86,7 @@ class History(RuleBasedStateMachine):
 
     def open(self) -> LedgerService:
         self.seed += 1
-        ledger = self.do(opened(self.url, clock=self.clock, seed=self.seed))
+        ledger = self.do(opened(self.url, clock=self.clock, seed=self.seed, liquidation_fee_rate=FEE_RATE))
         ledger.on_commit(self.hear)
         return ledger
 
@@ -221,6 +229,87 @@ class History(RuleBasedStateMachine):
             return
         self.worth[account] += before.owed
 
+    @precondition(lambda self: self.accounts)
+    @rule(pick=picks, symbol=symbols, quantity=st.none() | quantities, price=prices, by=st.booleans())
+    def take_over(self, pick: int, symbol: Symbol, quantity: str | None, price: str, by: bool) -> None:
+        """By the liquidation itself it costs the fee, as far as there is money for it."""
+        account, ledger = self.pick(pick), self.desk.ledger
+        position = ledger.open_position(account, symbol)
+        if position is None:
+            return
+        insured = self.insurance()
+        part = None if quantity is None else Decimal(quantity)
+        who = Actor("SYSTEM_LIQ", "system") if by else ACTOR
+        done = self.do(ledger.take_over(position.id, who, Price(Decimal(price)), part))
+        self.follow(done)
+        fee = self.insurance() - insured
+        assert 0 <= fee <= done.trades[0].notional * Decimal(FEE_RATE)
+        assert by or not fee
+        self.worth[account] -= fee
+
+    @precondition(lambda self: self.accounts)
+    @rule(symbol=symbols, quantity=quantities, price=prices, name=st.integers(0, 3))
+    def net_internally(self, symbol: Symbol, quantity: str, price: str, name: int) -> None:
+        """Everybody's positions of a symbol against each other, sometimes under a name that was used."""
+        ledger = self.desk.ledger
+        held = [position for position in ledger.open_positions() if position.symbol == symbol]
+        closes = [(position.id, min(position.quantity, Decimal(quantity))) for position in held]
+        reference = f"net-{name}"
+        done = self.do(ledger.net_internally(closes, Price(Decimal(price)), "CLOSE", reference))
+        assert reference not in self.named or not done.trades
+        if done.trades:
+            self.named.add(reference)
+        assert sum(trade.side.sign * trade.quantity for trade in done.trades) == 0
+        self.follow(done)
+
+    @precondition(lambda self: self.accounts)
+    @rule(pick=picks, symbol=symbols, quantity=quantities, price=prices)
+    def assign(self, pick: int, symbol: Symbol, quantity: str, price: str) -> None:
+        account, ledger, size = self.pick(pick), self.desk.ledger, Decimal(quantity)
+        try:
+            done = self.do(
+                ledger.assign_from_house(symbol, account, size, Price(Decimal(price)), Decimal(5), ACTOR)
+            )
+        except RequestError:
+            return
+        self.follow(done)
+
+    @precondition(lambda self: self.accounts)
+    @rule(pick=picks, other=picks, amount=st.sampled_from(["0.5", "20", "700"]))
+    def transfer_between(self, pick: int, other: int, amount: str) -> None:
+        giver, taker = self.pick(pick), self.pick(other)
+        try:
+            self.do(self.desk.ledger.transfer_between(giver, taker, money(amount), ACTOR))
+        except (InsufficientBalance, InvalidAmountError):
+            return
+        self.worth[giver] -= Decimal(amount)
+        self.worth[taker] += Decimal(amount)
+
+    @precondition(lambda self: self.accounts)
+    @rule(
+        pick=picks,
+        how=st.sampled_from(["set", "reset", "close"]),
+        balance=st.sampled_from(["0", "9.5", "300"]),
+    )
+    def set_or_empty(self, pick: int, how: str, balance: str) -> None:
+        account, ledger = self.pick(pick), self.desk.ledger
+        before = ledger.account(account)
+        assert before is not None
+        try:
+            match how:
+                case "set":
+                    after = self.do(ledger.set_balance(account, money(balance), ACTOR))
+                    assert (after.balance, after.owed) == (Decimal(balance), 0)
+                case "reset":
+                    after = self.do(ledger.reset_account(account, ACTOR))
+                    assert (after.cash, after.status) == (0, AccountStatus.ACTIVE)
+                case _:
+                    after = self.do(ledger.close_account(account, ACTOR))
+                    assert after.cash == 0
+        except (AccountExposedError, HouseCapitalInsufficient):
+            return
+        self.worth[account] += after.cash - before.cash
+
     @rule()
     def restart(self) -> None:
         self.do(self.desk.ledger.close())
@@ -235,7 +324,13 @@ class History(RuleBasedStateMachine):
         self.seen.append((fill, fee))
         self.net[fill.symbol] += fill.side.sign * fill.quantity
         self.whole -= fill.side.sign * fill.quantity * fill.price + Decimal(fee)
-        for trade in booked.committed.trades:
+        self.follow(booked.committed)
+
+    def insurance(self) -> Decimal:
+        return self.desk.ledger._book.house_cash.get(HouseLineKind.INSURANCE) or ZERO
+
+    def follow(self, committed: Committed) -> None:
+        for trade in committed.trades:
             self.worth[trade.sub_account_id] -= trade.side.sign * trade.quantity * trade.price + trade.fee
 
     @invariant()

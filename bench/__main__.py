@@ -2,10 +2,11 @@
 
 import sys
 
-from bench import decode, rest_round_trip, signing, stream_ingest, tick_to_decision
+from bench import decode, liquidation_tick, rest_round_trip, signing, stream_ingest, tick_to_decision
 
 BENCHES = {
     "tick_to_decision": tick_to_decision.main,
+    "liquidation_tick": liquidation_tick.main,
     "stream_ingest": stream_ingest.main,
     "decode": decode.main,
     "rest_round_trip": rest_round_trip.main,

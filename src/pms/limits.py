@@ -42,6 +42,10 @@ MAINTENANCE_CURVES_MAX = 20_000
 """Maintenance curves kept in memory, one for each symbol and account rate. Overflow: all are dropped and
 computed again when asked for."""
 
+LIQUIDATION_WRITES_MAX = 8
+"""Operations of liquidations that wait for the ledger at one moment. Overflow: the next ladder waits, so that
+commands of other accounts never queue behind a thousand liquidations."""
+
 # --- Emission ---
 
 PNL_UPDATE_INTERVAL_MS = 50

@@ -2,7 +2,7 @@
 
 A thousand accounts that one tick liquidates on one symbol need its slices in orders, not a thousand (design,
 "Budgets"). Ladders are announced when they start; the symbols close as soon as all that were announced have
-named their positions, or after `GATHER_SECONDS`, so that one that hangs holds nobody up.
+named their positions, or when none has for `GATHER_SECONDS`, so that one that hangs holds nobody up.
 """
 
 import asyncio
@@ -16,8 +16,11 @@ from pms.model.ids import PositionId
 from pms.model.refusal import Refused
 from pms.model.symbol import Symbol
 
-GATHER_SECONDS = 0.25
-"""How long a symbol's close waits for ladders that were announced."""
+GATHER_SECONDS = 0.2
+"""How long a symbol's close waits for the next of the ladders that were announced."""
+
+GATHER_SECONDS_MAX = 1.0
+"""How long it waits for all of them. Overflow: the rest goes out in a close of its own."""
 
 Outcome = Executed | Refused
 CloseMany = Callable[[Sequence[PositionId]], Awaitable[Mapping[PositionId, Outcome]]]
@@ -85,7 +88,7 @@ class ClosePool:
         return asyncio.gather(*waits)
 
     async def _send(self, symbol: Symbol, batch: _Batch) -> Mapping[PositionId, Outcome]:
-        await set_within(batch.complete, self._clock, GATHER_SECONDS)
+        await self._gathered(batch)
         del self._open[symbol]
         self._batches += 1
         self._positions += len(batch.positions)
@@ -101,6 +104,13 @@ class ClosePool:
             raise
         batch.done.set_result(outcomes)
         return outcomes
+
+    async def _gathered(self, batch: _Batch) -> None:
+        deadline, known = self._clock.monotonic() + GATHER_SECONDS_MAX, -1
+        while len(batch.positions) > known and self._clock.monotonic() < deadline:
+            known = len(batch.positions)
+            if await set_within(batch.complete, self._clock, GATHER_SECONDS):
+                return
 
     def statistics(self) -> ClosePoolStatistics:
         return ClosePoolStatistics(self._batches, self._positions, self._positions_max)

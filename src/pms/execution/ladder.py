@@ -22,6 +22,7 @@ from pms.execution.live_orders import LiveOrder, LiveOrders
 from pms.execution.prices import Prices
 from pms.ledger.api import Actor, Ledger
 from pms.ledger.errors import LeaseError, LedgerClosedError, LedgerError, PositionNotOpenError
+from pms.limits import LIQUIDATION_WRITES_MAX
 from pms.model.account import Position
 from pms.model.clock import Clock
 from pms.model.errors import InvariantError
@@ -105,6 +106,7 @@ class LadderTools:
     maintenance: MaintenanceBasis
     clock: Clock
     counts: LadderCounts
+    writes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LIQUIDATION_WRITES_MAX))
     last_step_ms: dict[SubAccountId, int] = field(default_factory=dict)
     """When each account was last shrunk; bounded by the accounts."""
 
@@ -229,14 +231,15 @@ class Ladder:
         if record is None:
             return None
         if record.label not in _FULL:
-            await ledger.end_liquidation(self._id, LiquidationState.DONE)
+            await self._end(LiquidationState.DONE)
             return None
         await self._cancel(None)
         live = sum(1 for _ in self._tools.live_orders.of_account(self._id))
         if not liquidation.may_mark_liquidated(len(self._tools.holdings.of_account(self._id)), live):
             return STEP_PAUSE_SECONDS
         try:
-            account = await ledger.finish_liquidation(self._id)
+            async with self._tools.writes:
+                account = await ledger.finish_liquidation(self._id)
         except InvariantError as error:
             # A fill or an order was committed in between: what it left is closed by the next step.
             log.warning("liquidation_not_finished", sub_account_id=self._id, reason=str(error))
@@ -249,7 +252,7 @@ class Ladder:
         """The account has recovered: whatever was decided and not carried out ends here."""
         if self._tools.ledger.running_liquidation(self._id) is None:
             return
-        await self._tools.ledger.end_liquidation(self._id, LiquidationState.RELEASED)
+        await self._end(LiquidationState.RELEASED)
         self._tools.counts.released += 1
         log.warning("liquidation_released", sub_account_id=self._id)
 
@@ -304,7 +307,12 @@ class Ladder:
         event, data = told(self._id, act)
         log.warning("liquidation_decided", sub_account_id=self._id, label=label, ratio=str(act.margin_ratio))
         self._count(act)
-        await tools.ledger.begin_liquidation(self._id, label, act.margin_ratio, known, event, data)
+        async with tools.writes:
+            await tools.ledger.begin_liquidation(self._id, label, act.margin_ratio, known, event, data)
+
+    async def _end(self, state: LiquidationState) -> None:
+        async with self._tools.writes:
+            await self._tools.ledger.end_liquidation(self._id, state)
 
     def _count(self, act: Act[Decimal]) -> None:
         counts = self._tools.counts
@@ -352,7 +360,7 @@ class Ladder:
             return
         self._judge(position, mark, result)
         self._escalated = act.action is StepAction.ADL_TIER3
-        await self._tools.ledger.end_liquidation(self._id, LiquidationState.DONE)
+        await self._end(LiquidationState.DONE)
 
     async def _close_all(self, waits: set[Symbol]) -> None:
         held = self._largest_first(waits)
@@ -374,7 +382,8 @@ class Ladder:
 
     async def _take_over(self, position: Position, mark: Decimal) -> None:
         try:
-            await self._tools.ledger.take_over(position.id, SYSTEM, Price(mark))
+            async with self._tools.writes:
+                await self._tools.ledger.take_over(position.id, SYSTEM, Price(mark))
         except PositionNotOpenError:
             log.info("takeover_not_needed", position_id=position.id)  # its owner closed it meanwhile
 

@@ -41,6 +41,9 @@ from pms.risk.maintenance import Brackets
 log = structlog.get_logger(__name__)
 
 FLUSH_SECONDS = PNL_UPDATE_INTERVAL_MS / 1000
+FLUSH_CHUNK = 32
+"""Accounts shown between two looks at what else the loop has to do."""
+
 SWEEP_SECONDS = 2.0
 """Retries of postponed or interrupted liquidations, and the alarm on stale prices."""
 
@@ -232,15 +235,17 @@ class Publisher:
             self._wake.clear()
             if self._fault is not None:
                 raise self._fault
-            self._flush()
+            await self._flush()
             await self._clock.sleep(FLUSH_SECONDS)
 
-    def _flush(self) -> None:
+    async def _flush(self) -> None:
         self._flushes += 1
         now_ms = self._clock.now_ms()
         dirty, self._dirty = self._dirty, {}
-        for account_id, symbols in dirty.items():
+        for number, (account_id, symbols) in enumerate(dirty.items(), 1):
             self._publish_account(account_id, symbols, now_ms)
+            if number % FLUSH_CHUNK == 0:
+                await asyncio.sleep(0)  # a thousand changed accounts must not hold up a command (decision 22)
         for symbol in tuple(self._exposure_dirty):
             due = now_ms - self._exposure_sent_ms.get(symbol, 0) >= EXPOSURE_UPDATE_INTERVAL_MS
             if due and self._publish_exposure(symbol, now_ms):

@@ -343,6 +343,24 @@ def kill(
     _guarded(lambda: control.kill(overrides, level, account, reason, source, say))
 
 
+@app.command()
+def rules(
+    set_to: Annotated[
+        str | None,
+        typer.Option("--set", help="JSON as PUT /api/admin/rules takes it; what is left out is off."),
+    ] = None,
+    account: Annotated[
+        str | None, typer.Option(help="One sub-account (name or id); else the global ones.")
+    ] = None,
+    data_dir: DataDir = None,
+    db: Database = None,
+) -> None:
+    """Show or set further rules: daily loss, drawdown, order rate, symbols, position count."""
+    from pms.commands import control
+
+    _guarded(lambda: control.rules({"data_dir": data_dir, "database_url": db}, set_to, account, say))
+
+
 def _guarded(work: Callable[[], Coroutine[object, object, int]]) -> None:
     """Run a command to its exit code; an expected error is one line on standard error."""
     from pms.logging import configure_logging

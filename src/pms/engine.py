@@ -259,6 +259,7 @@ class Engine:
             "publisher": parts.wired.publisher.run(),
             "liquidator": parts.wired.liquidator.run(),
             "restrictions": parts.wired.enforcer.run(),
+            "rules": parts.wired.rule_watch.run(),
             "bus projection": parts.core.projection.run(),
             "engine lease": parts.lease.run(),
             "journal checkpoints": parts.checkpointer.run(),

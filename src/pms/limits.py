@@ -97,6 +97,14 @@ CONTROL_BATCH_MAX = 50
 CONTROL_RETRY_MS = 1_000
 """Pause before a restriction tries again what was refused or not confirmed. Overflow: not possible."""
 
+RULE_SWEEP_MS = 1_000
+"""Time between two looks at every account with further rules: new days, releases, peaks. Overflow: not
+possible."""
+
+RULE_ORDERS_KEPT_MAX = 10_000
+"""Times of orders that are kept for the order-rate rule of one account. Overflow: the oldest is
+forgotten; the rule's own bound is far below."""
+
 # --- Ledger ---
 
 LEDGER_QUEUE_MAX = 10_000

@@ -20,6 +20,7 @@ from pms.execution.queues import AccountQueues
 from pms.execution.real_account import RealAccount
 from pms.execution.real_ladder import RealLadder
 from pms.execution.resolver import DoubtResolver
+from pms.execution.rules import RuleWatch
 from pms.execution.sender import OrderSender
 from pms.execution.service import Trader
 from pms.execution.tracker import OrderTracker
@@ -78,6 +79,7 @@ class Wired:
     real_ladder: RealLadder
     exchange_closes: ExchangeCloses
     enforcer: Enforcer
+    rule_watch: RuleWatch
 
 
 def build_core(
@@ -127,11 +129,13 @@ def wire(core: Core, settings: Settings) -> Wired:
     real = RealAccount(
         exchange.account, exchange.market, ledger, core.live_orders, core.prices, core.switches, core.clock
     )
-    admission = _admission(core, settings, real)
+    book = RiskBook(kernel_named(settings.risk_kernel))
+    rule_watch = RuleWatch(ledger, book, core.holdings, core.prices, core.clock)
+    admission = _admission(core, settings, real, rule_watch)
     trader = _trader(core, sender, resolver, admission)
     enforcer = Enforcer(ledger, trader, admission, core.holdings, core.live_orders, core.switches, core.clock)
     liquidator = _liquidator(core, trader)
-    publisher = _publisher(core, liquidator, RiskBook(kernel_named(settings.risk_kernel)))
+    publisher = _publisher(core, liquidator, book)
     if settings.maintenance is MaintenanceModel.BRACKETS:
         _follow_brackets(core, publisher)
     core.brackets.on_change(real.take_brackets)
@@ -147,7 +151,7 @@ def wire(core: Core, settings: Settings) -> Wired:
     )
     ladder, closes = _ladder(core, real, trader), _exchange_closes(core)
     booker.on_booked = closes.note
-    _listen(core, publisher, real, enforcer)
+    _listen(core, publisher, real, enforcer, rule_watch)
     return Wired(
         core=core,
         resolver=resolver,
@@ -162,16 +166,20 @@ def wire(core: Core, settings: Settings) -> Wired:
         real_ladder=ladder,
         exchange_closes=closes,
         enforcer=enforcer,
+        rule_watch=rule_watch,
     )
 
 
-def _listen(core: Core, publisher: Publisher, real: RealAccount, enforcer: Enforcer) -> None:
+def _listen(
+    core: Core, publisher: Publisher, real: RealAccount, enforcer: Enforcer, rule_watch: RuleWatch
+) -> None:
     """Connect commits and prices: memory and risk first, then whoever acts on them."""
-    for on_commit in (publisher.on_commit, real.on_commit, enforcer.on_commit):
+    for on_commit in (publisher.on_commit, real.on_commit, enforcer.on_commit, rule_watch.on_commit):
         core.ledger.on_commit(on_commit)
     market = core.exchange.market
     market.on_mark(publisher.take_mark)
     market.on_mark(real.take_mark)
+    market.on_mark(rule_watch.on_mark)
     market.on_book(publisher.take_book)
     for symbol in used_symbols(core):
         market.subscribe(symbol)
@@ -232,7 +240,7 @@ def used_symbols(core: Core) -> tuple[Symbol, ...]:
     return tuple(dict.fromkeys((*core.ledger.fill_symbols(), *core.holdings.symbols())))
 
 
-def _admission(core: Core, settings: Settings, real: RealAccount) -> Admission:
+def _admission(core: Core, settings: Settings, real: RealAccount, rule_watch: RuleWatch) -> Admission:
     return Admission(
         core.ledger,
         core.live_orders,
@@ -244,6 +252,7 @@ def _admission(core: Core, settings: Settings, real: RealAccount) -> Admission:
         FlipMode(settings.flip_mode.value),
         core.maintenance,
         settings.open_orders_quota,
+        rule_watch,
         real.purse,
     )
 

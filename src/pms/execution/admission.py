@@ -14,6 +14,7 @@ from pms.execution.exchange_net import ExchangeNet
 from pms.execution.holdings import Holdings
 from pms.execution.live_orders import LiveOrder, LiveOrders
 from pms.execution.prices import Prices
+from pms.execution.rules import RuleWatch
 from pms.ledger.api import Ledger, NewIntent
 from pms.limits import LIVE_ORDERS_MAX, OPEN_ORDERS_RESERVE
 from pms.model.account import Position, RiskRules, SubAccount
@@ -26,11 +27,15 @@ from pms.model.symbol import Symbol, SymbolRules
 from pms.risk import gate, netting
 from pms.risk.displaced import displaced_orders
 from pms.risk.gate import Approved, FlipMode, GateInput, MarkedPosition, OrderRequest
+from pms.risk.leverage import refuse_leverage
 from pms.risk.maintenance import MaintenanceBasis
 from pms.risk.real_ladder import RealLevel
 from pms.risk.real_purse import RealPurse
 from pms.risk.reservations import OpenOrder
 from pms.risk.withdrawal import refuse_withdrawal
+
+_OUR_OWN = frozenset({OrderCode.LIQUIDATION, OrderCode.CLOSE, OrderCode.RECONCILE})
+"""Orders that no order-rate rule counts: a close is never kept back, nor held against its owner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,7 @@ class Admission:
         flip_mode: FlipMode,
         maintenance: MaintenanceBasis,
         open_orders_quota: int,
+        rule_watch: RuleWatch,
         real_purse: Callable[[Symbol], RealPurse] | None = None,
     ) -> None:
         self._ledger = ledger
@@ -93,7 +99,9 @@ class Admission:
         self._maintenance = maintenance
         self._real_purse = real_purse
         self._open_orders_quota = open_orders_quota
+        self._rule_watch = rule_watch
         self._withdrawing: dict[SubAccountId, list[Money]] = {}
+        self._releveraging: dict[tuple[SubAccountId, Symbol], Decimal] = {}
 
     def symbols(self) -> Sequence[SymbolRules]:
         return tuple(self._rules().values())
@@ -189,6 +197,29 @@ class Admission:
         if not held:
             del self._withdrawing[account_id]
 
+    def begin_leverage(self, account_id: SubAccountId, symbol: Symbol, leverage: Decimal) -> Refused | None:
+        """Hold a leverage that is about to be set, or say why it cannot be: until `end_leverage` every
+        decision counts with the lower of the old and the new one."""
+        if (account_id, symbol) in self._releveraging:
+            return Refused.because(RefusalCode.BOUND_REACHED, "Another change of this leverage is under way.")
+        account = self._account(account_id)
+        refused = refuse_leverage(
+            account,
+            self._ledger.rules(account_id),
+            self.marked_positions(account),
+            self._open_orders(account_id),
+            symbol,
+            leverage,
+            liquidating=account_id in self._switches.liquidating,
+        )
+        if refused is None:
+            self._releveraging[(account_id, symbol)] = leverage
+        return refused
+
+    def end_leverage(self, account_id: SubAccountId, symbol: Symbol) -> None:
+        """End one `begin_leverage`: it is in the ledger, or was not set."""
+        self._releveraging.pop((account_id, symbol), None)
+
     def displaced(self, account_id: SubAccountId, symbol: Symbol, side: OrderSide) -> list[LiveOrder]:
         """Return the account's resting orders of that side that its limits do not carry any more since the
         position is gone that they would have closed, newest first."""
@@ -218,7 +249,11 @@ class Admission:
             return Refused.because(RefusalCode.BOUND_REACHED)
         decision = gate.decide(self._gate_input(account_id, request))
         if isinstance(decision, Refused):
+            if any(one.code is RefusalCode.ORDER_RATE_EXCEEDED for one in decision.refusals):
+                self._rule_watch.note_refused(account_id)
             return decision
+        if request.code not in _OUR_OWN:
+            self._rule_watch.note_order(account_id)
         wire = self._reduce_only_wire(request, decision)
         sequence = self._ledger.allocate_sequence()
         order_id = client_order_id(account_id, request.code, self._ledger.fence, sequence)
@@ -301,6 +336,9 @@ class Admission:
             real=None if self._real_purse is None else self._real_purse(request.symbol),
             restriction=restriction,
             restriction_source=source,
+            rule_refusals=(
+                () if request.reduce_only else self._rule_watch.entry_refusals(account_id, request.symbol)
+            ),
         )
 
     def _account(self, account_id: SubAccountId) -> SubAccount | None:
@@ -322,6 +360,9 @@ class Admission:
     def _marked(self, position: Position) -> MarkedPosition:
         mark = self._prices.mark_price(position.symbol)
         age_ms = self._prices.mark_age_ms(position.symbol) or 0
+        coming = self._releveraging.get((position.sub_account_id, position.symbol))
+        if coming is not None:
+            position = replace(position, leverage=min(position.leverage, coming))
         return MarkedPosition(position, None if mark is None else _exact(mark), age_ms)
 
     def restriction(self, account_id: SubAccountId) -> tuple[Restriction, str]:

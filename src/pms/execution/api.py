@@ -206,6 +206,18 @@ class TradingService(Protocol):
         administrator or `SYSTEM_LIQ`."""
         ...
 
+    async def set_leverage(
+        self, sub_account_id: SubAccountId, symbol: Symbol, leverage: Decimal, actor: Actor
+    ) -> Refused | None:
+        """Set an account's leverage of a symbol, 1 to 125: later orders that name none take it, the open
+        position and resting orders change with it. Refused when the margin does not suffice. Virtual: the
+        exchange never hears of it."""
+        ...
+
+    def leverage_of(self, sub_account_id: SubAccountId, symbol: Symbol) -> Decimal:
+        """Return the leverage of an order that names none: the one set, else the open position's, else 1."""
+        ...
+
     def validate(self, request: MarketRequest) -> Validation: ...
 
     def account_state(self, sub_account_id: SubAccountId) -> AccountState | None: ...

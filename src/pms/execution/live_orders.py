@@ -92,8 +92,9 @@ class LiveOrders:
             known = self._orders.get(row.client_order_id)
             if known is None:
                 self._put(_from_journal(row))
-            elif known.remaining != row.remaining_quantity:
-                self._orders[row.client_order_id] = replace(known, remaining=row.remaining_quantity)
+            elif (known.remaining, known.leverage) != (row.remaining_quantity, row.leverage):
+                changed = replace(known, remaining=row.remaining_quantity, leverage=row.leverage)
+                self._orders[row.client_order_id] = changed
                 self._count(known, row.remaining_quantity - known.remaining)
 
     def of_account(self, account: SubAccountId) -> Iterator[LiveOrder]:

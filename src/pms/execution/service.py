@@ -242,6 +242,35 @@ class Trader:
     async def take_over(self, position_id: PositionId, by: Actor) -> Executed | Refused:
         return await self._takeover.take_over(position_id, by)
 
+    async def set_leverage(
+        self, sub_account_id: SubAccountId, symbol: Symbol, leverage: Decimal, actor: Actor
+    ) -> Refused | None:
+        """Set an account's leverage of a symbol; see `TradingService.set_leverage`."""
+        if self._admission.symbol_rules(symbol) is None:
+            return Refused.because(RefusalCode.UNKNOWN_SYMBOL, symbol=symbol)
+        try:
+            refused = await self._queues.run(
+                sub_account_id,
+                Priority.ENTRY,
+                lambda: self._admission.begin_leverage(sub_account_id, symbol, leverage),
+                lambda refused: None if refused else self._admission.end_leverage(sub_account_id, symbol),
+            )
+        except asyncio.QueueFull:
+            return _too_many()
+        if refused is not None:
+            return refused
+        try:
+            await self._ledger.set_virtual_leverage(sub_account_id, symbol, leverage, actor)
+        finally:
+            self._admission.end_leverage(sub_account_id, symbol)
+        return None
+
+    def leverage_of(self, sub_account_id: SubAccountId, symbol: Symbol) -> Decimal:
+        """Return the leverage of an order that names none; see `TradingService.leverage_of`."""
+        chosen = self._ledger.virtual_leverage(sub_account_id, symbol)
+        held = self._ledger.open_position(sub_account_id, symbol)
+        return chosen or (held.leverage if held is not None else Decimal(1))
+
     def validate(self, request: MarketRequest) -> Validation:
         """Run the gate without reserving or sending anything."""
         return self._admission.validate(request)

@@ -19,6 +19,7 @@ from pms.gateway import (
     routes_money,
     routes_reads,
     routes_real,
+    routes_rules,
     routes_trade,
     routing,
 )
@@ -78,6 +79,7 @@ def create_app(deps: GatewayDependencies) -> FastAPI:
         routes_admin,
         routes_money,
         routes_control,
+        routes_rules,
         routes_health,
     ):
         for router in module.ROUTERS:

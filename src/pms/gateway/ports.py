@@ -7,6 +7,7 @@ from typing import Protocol
 from pms.exchange.port import WalletState
 from pms.execution.real_account import RealAccountStatistics
 from pms.execution.real_ladder import RealLadderStatistics
+from pms.ledger.queries import BreachRow
 from pms.ledger.records import (
     BalanceLogRow,
     ClosingTrade,
@@ -21,6 +22,7 @@ from pms.ledger.records import (
     UserStatus,
 )
 from pms.model.ids import PendingOrderId, PositionId, SubAccountId, UserId
+from pms.model.trading_rules import RuleSet
 from pms.sync.exchange_closes import ExchangeCloseStatistics
 
 __all__ = [
@@ -78,6 +80,9 @@ class Queries(Protocol):
         ...
 
     async def all_trades(self, sub_account_id: SubAccountId) -> Sequence[ClosingTrade]: ...
+
+    async def rule_sets(self, scope: SubAccountId | None, limit: int) -> Sequence[RuleSet]: ...
+    async def breaches(self, sub_account_id: SubAccountId, limit: int) -> Sequence[BreachRow]: ...
 
     async def begin_idempotent(self, key: str, fingerprint: str, now_ms: int) -> StoredResult | None:
         """Reserve a key. None: reserved now; else what is stored for it. Older than 24 h does not count."""

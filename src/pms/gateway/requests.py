@@ -45,6 +45,9 @@ def _leverage(value: Number) -> Number:
     return value
 
 
+NOT_NAMED = Decimal(0)
+"""The leverage of an order that names none: the account's own for the symbol counts."""
+
 Username = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_username)]
 SymbolText = Annotated[str, Field(min_length=1, max_length=SYMBOL_CHARACTERS_MAX), AfterValidator(_symbol)]
 AccountName = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_name)]
@@ -93,13 +96,14 @@ class RulesChangeBody(Body):
 
 
 class MarketOrderBody(Body):
-    """`quantity` in base units; `side` is the position side, any case."""
+    """`quantity` in base units; `side` is the position side, any case. Without `leverage` the account's own
+    for the symbol counts."""
 
     sub_account_id: IdText
     symbol: SymbolText
     side: Side
     quantity: PositiveNumber
-    leverage: Leverage
+    leverage: Leverage = NOT_NAMED
     reduce_only: StrictBool = False
     babysitter_excluded: StrictBool = True
     fast_execution: StrictBool = True
@@ -111,7 +115,7 @@ class LimitOrderBody(Body):
     side: Side
     quantity: PositiveNumber
     price: PositiveNumber
-    leverage: Leverage
+    leverage: Leverage = NOT_NAMED
     reduce_only: StrictBool = False
     time_in_force: Literal["GTC", "IOC", "FOK", "GTX"] = "GTC"
 
@@ -125,6 +129,12 @@ class BalanceBody(Body):
 class TransferBody(Body):
     to_sub_account_id: IdText
     amount: PositiveNumber
+
+
+class LeverageBody(Body):
+    sub_account_id: IdText
+    symbol: SymbolText
+    leverage: Leverage
 
 
 class KillSwitchBody(Body):

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from decimal import Decimal
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
@@ -12,7 +13,7 @@ from pms.gateway.auth import Principal
 from pms.gateway.context import Gateway, GatewayOf, PrincipalOf, elapsed_ms, idempotency_key
 from pms.gateway.errors import refused
 from pms.gateway.idempotency import Answer, fingerprint
-from pms.gateway.requests import LimitOrderBody, MarketOrderBody
+from pms.gateway.requests import NOT_NAMED, LeverageBody, LimitOrderBody, MarketOrderBody
 from pms.gateway.routing import OwnedBodyRoute, UserRoute, router
 from pms.model.account import Position, PositionStatus
 from pms.model.ids import PositionId, SubAccountId
@@ -86,6 +87,30 @@ def position_body(gateway: Gateway, position: Position | None) -> wire.LivePosit
     return render.position(position)
 
 
+def leverage_of(gateway: Gateway, body: MarketOrderBody | LimitOrderBody) -> Decimal:
+    """Return the leverage that an order names, else the account's own for the symbol."""
+    if body.leverage != NOT_NAMED:
+        return body.leverage
+    return gateway.deps.service.leverage_of(SubAccountId(body.sub_account_id), Symbol(body.symbol))
+
+
+@owned.put("/leverage", response_model=wire.LeverageBody, operation_id="set_leverage", openapi_extra=KEY_NOTE)
+async def set_leverage(
+    request: Request, body: LeverageBody, principal: PrincipalOf, gateway: GatewayOf
+) -> Response:
+    """Set the leverage of a symbol, also of an open position: refused when the margin does not suffice. It is
+    virtual: the real account's leverage is never changed."""
+    account_id, symbol = SubAccountId(body.sub_account_id), Symbol(body.symbol)
+
+    async def work() -> Answer:
+        outcome = await gateway.deps.service.set_leverage(account_id, symbol, body.leverage, principal.actor)
+        if isinstance(outcome, Refused):
+            return no(outcome)
+        return ok(200, wire.LeverageBody(symbol=symbol, leverage=float(body.leverage)))
+
+    return await once(request, gateway, principal, body.model_dump(mode="json"), work)
+
+
 @owned.post(
     "", status_code=201, response_model=wire.TradeResult, operation_id="market_order", openapi_extra=KEY_NOTE
 )
@@ -98,7 +123,7 @@ async def market_order(
         Symbol(body.symbol),
         body.side,
         body.quantity,
-        body.leverage,
+        leverage_of(gateway, body),
         reduce_only=body.reduce_only,
         babysitter_excluded=body.babysitter_excluded,
         origin="MANUAL" if principal.via == "jwt" else "API",
@@ -143,7 +168,7 @@ async def validate(body: MarketOrderBody, gateway: GatewayOf) -> wire.Validation
         Symbol(body.symbol),
         body.side,
         body.quantity,
-        body.leverage,
+        leverage_of(gateway, body),
         reduce_only=body.reduce_only,
     )
     outcome = gateway.deps.service.validate(wanted)
@@ -171,7 +196,7 @@ async def limit_order(
         body.side,
         body.quantity,
         body.price,
-        body.leverage,
+        leverage_of(gateway, body),
         reduce_only=body.reduce_only,
         time_in_force=TimeInForce(body.time_in_force),
         origin="MANUAL" if principal.via == "jwt" else "API",

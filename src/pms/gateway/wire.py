@@ -2,7 +2,7 @@
 
 import json
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, JsonValue
 from pydantic.alias_generators import to_camel
 
 
@@ -471,6 +471,30 @@ class ExposureBody(Wire):
     balanced: bool
     watermark_ms: int
     accounts: list[ExposureHolderBody]
+
+
+class LeverageBody(Wire):
+    symbol: str
+    leverage: float
+
+
+class RuleSetBody(Wire):
+    """One version of further rules; `rules` null: an account that follows the global ones. `source` says
+    whose rules are in force: `account`, `global`, or `none`."""
+
+    version: int
+    rules: dict[str, JsonValue] | None
+    actor: str | None
+    timestamp: str | None
+    source: str
+
+
+class BreachBody(Wire):
+    rule: str
+    action: str
+    rules_version: int
+    evidence: dict[str, str]
+    timestamp: str
 
 
 class RestrictionBody(Wire):

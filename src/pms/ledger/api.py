@@ -12,6 +12,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Protocol
 
+from pms.ledger.api_control import Actor as Actor
+from pms.ledger.api_control import ControlLedger
 from pms.model.account import AccountStatus, LiquidationMode, Position, PositionSide, RiskRules, SubAccount
 from pms.model.event import DurableEvent, JsonValue
 from pms.model.fill import ExchangeFill, FillKey
@@ -31,8 +33,9 @@ from pms.model.income import FundingRate, Income
 from pms.model.liquidation import LiquidationRecord, LiquidationState
 from pms.model.money import Money, Price, Quantity
 from pms.model.order import ExchangeOrderStatus, JournalOrder, OrderCode, OrderSide, OrderType, TimeInForce
-from pms.model.restriction import Restriction, RestrictionEntry
+from pms.model.restriction import RestrictionEntry
 from pms.model.symbol import Symbol
+from pms.model.trading_rules import EquityMark, RuleSet
 
 LiquidationPriceOf = Callable[[PositionSide, Decimal, Decimal, Decimal, Decimal, Decimal], Decimal]
 """(side, entry, cash, notional, maintenance rate, threshold) -> static liquidation price (ledger spec
@@ -151,6 +154,8 @@ class Committed:
     expected_net: Mapping[Symbol, Decimal] | None = None
     events: tuple[DurableEvent, ...] = ()
     restrictions: tuple[RestrictionEntry, ...] = ()
+    rule_sets: tuple[RuleSet, ...] = ()
+    equity_marks: tuple[EquityMark, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,20 +188,11 @@ class NewAccount:
     maintenance_rate: Decimal = Decimal("0.005")
 
 
-@dataclass(frozen=True, slots=True)
-class Actor:
-    """Who asked, for the audit of actions: a user id or `system`, and the way (`jwt`, `key`, `cli`,
-    `system`)."""
-
-    id: str
-    via: str
-
-
 CommitListener = Callable[[Committed], None]
 """Synchronous, called on the event loop after commit and before the awaiting caller resumes."""
 
 
-class Ledger(Protocol):
+class Ledger(ControlLedger, Protocol):
     """The single writer of money. All methods are for the event loop's thread."""
 
     # --- identity, lease, sequences -------------------------------------------------------------------------
@@ -263,18 +259,6 @@ class Ledger(Protocol):
 
     def fill_symbols(self) -> Sequence[Symbol]:
         """Return every symbol that ever had a fill or an intent: where gap filling must look."""
-        ...
-
-    def restrictions(self) -> Sequence[RestrictionEntry]:
-        """Return every restriction in force, the global ones first."""
-        ...
-
-    def restrictions_of(self, sub_account_id: SubAccountId) -> Sequence[RestrictionEntry]:
-        """Return what is in force for an account: the global ones and its own."""
-        ...
-
-    def restriction_of(self, sub_account_id: SubAccountId) -> Restriction:
-        """Return the strongest restriction of an account: of the global ones and its own."""
         ...
 
     # --- orders ---------------------------------------------------------------------------------------------
@@ -511,20 +495,6 @@ class Ledger(Protocol):
     async def set_rules(
         self, sub_account_id: SubAccountId | None, rules: RiskRules, actor: Actor
     ) -> None: ...
-    async def set_restriction(
-        self,
-        sub_account_id: SubAccountId | None,
-        source: str,
-        level: Restriction,
-        reason: str,
-        actor: Actor,
-    ) -> RestrictionEntry:
-        """Restrict an account, or everything (None), on behalf of one source; NONE releases that source's.
-
-        `source` is `operator`, `exchange` or `rule:<name>`; the strongest of all sources counts. Durable
-        event `restriction_updated` to every account concerned. Raises AccountNotFoundError, RequestError."""
-        ...
-
     async def mark_liquidated(self, sub_account_id: SubAccountId) -> SubAccount:
         """Set LIQUIDATED and write off what the account owes. Raises InvariantError while a row or an order
         of the account is open (decision 21)."""

@@ -18,6 +18,7 @@ from pms.model.money import ZERO
 from pms.model.order import ExchangeOrderStatus, JournalOrder
 from pms.model.restriction import Restriction, RestrictionEntry
 from pms.model.symbol import Symbol
+from pms.model.trading_rules import EquityMark, RuleSet
 
 RECENT_FILL_KEYS_MAX = 20_000
 RECENT_ORDERS_MAX = 10_000
@@ -168,6 +169,15 @@ class Book:
         )
         self.funding_times: Overlay[Symbol, int] = Overlay(base.funding_times if base is not None else None)
         self.watermarks: Overlay[str, int] = Overlay(base.watermarks if base is not None else None)
+        self.rule_sets: Overlay[SubAccountId | None, RuleSet] = Overlay(
+            base.rule_sets if base is not None else None
+        )
+        self.equity_marks: Overlay[SubAccountId, EquityMark] = Overlay(
+            base.equity_marks if base is not None else None
+        )
+        self.virtual_leverage: Overlay[tuple[SubAccountId, Symbol], Decimal] = Overlay(
+            base.virtual_leverage if base is not None else None
+        )
         self.epoch: str = base.epoch if base else ""
         self.event_epoch: str = base.event_epoch if base else ""
         self.registered_at_ms: int = base.registered_at_ms if base else 0
@@ -198,6 +208,9 @@ class Book:
         self.ended.merge()
         self.event_sequence.merge()
         self.restrictions.merge()
+        self.rule_sets.merge()
+        self.equity_marks.merge()
+        self.virtual_leverage.merge()
         self.liquidations.merge()
         self.funding_times.merge()
         self.watermarks.merge()
@@ -228,6 +241,11 @@ class Book:
         """Return the account's rules, else the global row's, else the defaults (ledger spec 4.1)."""
         record = self.rules.get(account_id) or self.rules.get(None)
         return RiskRules() if record is None else record.rules
+
+    def rule_set_of(self, account_id: SubAccountId) -> RuleSet | None:
+        """Return the further rules in force: the account's own, else the global ones."""
+        own = self.rule_sets.get(account_id)
+        return own if own is not None and own.rules is not None else self.rule_sets.get(None)
 
     def restrictions_of(self, account_id: SubAccountId) -> tuple[RestrictionEntry, ...]:
         """Return what is in force everywhere and for the account."""

@@ -15,7 +15,7 @@ from pms.ledger.api import (
     NewIntent,
     RestingRow,
 )
-from pms.ledger.book import Book
+from pms.ledger.control import ControlOperations
 from pms.ledger.databases import open_store
 from pms.ledger.directory import Directory
 from pms.ledger.errors import InvalidAmountError, LeaseHeldError
@@ -25,7 +25,7 @@ from pms.ledger.journal import Totals
 from pms.ledger.load import Loaded, load_book
 from pms.ledger.migrate import HEAD, migrate, schema_version
 from pms.ledger.movements import Movements
-from pms.ledger.operations import accounts, adopted_orders, adoption, control, house, liquidations, orders
+from pms.ledger.operations import accounts, adopted_orders, adoption, house, liquidations, orders
 from pms.ledger.operations.checkpoints import CheckpointLines, add_checkpoint_lines, finish_checkpoint
 from pms.ledger.operations.fills import book_fill
 from pms.ledger.operations.foreign import settle_holders
@@ -53,14 +53,13 @@ from pms.model.liquidation import LiquidationRecord, LiquidationState
 from pms.model.money import ZERO, Money, Price, Quantity
 from pms.model.order import ExchangeOrderStatus, JournalOrder
 from pms.model.order_life import OrderInput
-from pms.model.restriction import Restriction, RestrictionEntry
 from pms.model.symbol import Symbol
 
 CHECKPOINT_LINES_IN_COMMIT = 200
 """Few enough that commands wait for a commit of them no longer than for any other."""
 
 
-class LedgerService(Movements, FundingService):
+class LedgerService(Movements, FundingService, ControlOperations):
     """Implements `pms.ledger.api.Ledger`; see there. Made by `open_ledger`."""
 
     def __init__(self, store: Store, settings: Settings, clock: Clock, ids: IdSource, loaded: Loaded) -> None:
@@ -89,10 +88,6 @@ class LedgerService(Movements, FundingService):
     @fence.setter
     def fence(self, value: Fence) -> None:
         self._writer.fence = value
-
-    @property
-    def _book(self) -> Book:
-        return self._writer.book
 
     # --- identity, lease, sequences -------------------------------------------------------------------------
     def allocate_sequence(self) -> int:
@@ -244,16 +239,6 @@ class LedgerService(Movements, FundingService):
     def fill_key(self, fill: ExchangeFill) -> FillKey:
         return self._writer.fill_key(fill)
 
-    def restrictions(self) -> Sequence[RestrictionEntry]:
-        entries = [entry for scope in self._book.restrictions.values() for entry in scope if entry.level]
-        return sorted(entries, key=lambda entry: (entry.sub_account_id or "", entry.source))
-
-    def restrictions_of(self, sub_account_id: SubAccountId) -> Sequence[RestrictionEntry]:
-        return self._book.restrictions_of(sub_account_id)
-
-    def restriction_of(self, sub_account_id: SubAccountId) -> Restriction:
-        return self._book.restriction_of(sub_account_id)
-
     # --- orders ---------------------------------------------------------------------------------------------
     async def record_intent(self, intent: NewIntent) -> JournalOrder:
         order, _ = await self._writer.submit(lambda plan, _: orders.record_intent(plan, intent))
@@ -398,19 +383,6 @@ class LedgerService(Movements, FundingService):
 
     async def set_rules(self, sub_account_id: SubAccountId | None, rules: RiskRules, actor: Actor) -> None:
         await self._writer.submit(lambda plan, _: accounts.set_rules(plan, sub_account_id, rules, actor))
-
-    async def set_restriction(
-        self,
-        sub_account_id: SubAccountId | None,
-        source: str,
-        level: Restriction,
-        reason: str,
-        actor: Actor,
-    ) -> RestrictionEntry:
-        def run(plan: Plan, _: Known) -> RestrictionEntry:
-            return control.set_restriction(plan, sub_account_id, source, level, reason, actor)
-
-        return (await self._writer.submit(run))[0]
 
     async def mark_liquidated(self, sub_account_id: SubAccountId) -> SubAccount:
         return (await self._writer.submit(lambda plan, _: accounts.mark_liquidated(plan, sub_account_id)))[0]

@@ -43,6 +43,8 @@ async def missed_changes(store: Store, ours: ExchangeAccountId, before: Book, af
         expected_net=nets,
         events=await _events(store, ours, before, after),
         restrictions=_restrictions(before, after),
+        rule_sets=tuple(_changed(before.rule_sets, after.rule_sets)),
+        equity_marks=tuple(_changed(before.equity_marks, after.equity_marks)),
     )
 
 

@@ -23,9 +23,12 @@ from pms.model.money import ZERO, Money, Price, round_cost
 from pms.model.order import JournalOrder
 from pms.model.restriction import RestrictionEntry
 from pms.model.symbol import Symbol
+from pms.model.trading_rules import EquityMark, RuleSet
 
 DEFAULT_MAINTENANCE_RATE = Decimal("0.005")
 DEFAULT_THRESHOLD = Decimal("0.90")
+_RESULTS = frozenset({"FUNDING"})
+"""Movements without a trade that are results of trading all the same; every other one is a transfer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,8 @@ class Plan:
         self._symbols: dict[Symbol, None] = {}
         self._house_symbols: dict[Symbol, None] = {}
         self._restrictions: list[RestrictionEntry] = []
+        self._rule_sets: list[RuleSet] = []
+        self._marks: list[EquityMark] = []
 
     # --- rows -----------------------------------------------------------------------------------------------
     @property
@@ -192,10 +197,39 @@ class Plan:
             },
         )
         self.line("CASH", before - after, sub_account_id=account.id, detail=reason)
+        if trade_id is None and reason not in _RESULTS:
+            self._shift_equity_mark(account.id, delta)
         changed = replace(account, balance=Money(after))
         if owed_change:
             changed = self.change_owed(changed, owed_change, reason, log_id)
         return self.put_account(changed)
+
+    def _shift_equity_mark(self, account_id: SubAccountId, delta: Decimal) -> None:
+        """A transfer is neither a loss nor a gain: what losses are measured from moves with it."""
+        mark = self.book.equity_marks.get(account_id)
+        if mark is not None and delta:
+            self.put_equity_mark(
+                replace(
+                    mark,
+                    day_start_equity=mark.day_start_equity + delta,
+                    peak_equity=mark.peak_equity + delta,
+                )
+            )
+
+    def put_equity_mark(self, mark: EquityMark) -> None:
+        """Store what the losses of an account are measured from."""
+        values: dict[str, Cell] = {
+            "day": mark.day,
+            "day_start_equity": round_cost(mark.day_start_equity),
+            "peak_equity": round_cost(mark.peak_equity),
+            "updated_at": self.now_ms,
+        }
+        if self.book.equity_marks.get(mark.sub_account_id) is None:
+            self.insert_ours("pms_equity_marks", {"sub_account_id": mark.sub_account_id}, values)
+        else:
+            self.update("pms_equity_marks", (self.ours, mark.sub_account_id), values)
+        self.book.equity_marks.set(mark.sub_account_id, mark)
+        self._marks.append(mark)
 
     def change_owed(
         self, account: SubAccount, change: Decimal, reason: str, log_id: str | None
@@ -308,6 +342,16 @@ class Plan:
             self.book.pending_index.set(order.pending_order_id, None if terminal else order.client_order_id)
         self._orders[order.client_order_id] = order
 
+    def change_order_leverage(self, client_order_id: ClientOrderId, leverage: Decimal) -> None:
+        """Give a live order another leverage: what it opens has that one (ledger spec 5.2)."""
+        record = self.book.orders.get(client_order_id)
+        if record is None:
+            return
+        record = replace(record, order=replace(record.order, leverage=leverage))
+        values = {**order_values(record, self.now_ms), "leverage": leverage}
+        self.update("pms_order_journal", (self.ours, client_order_id), values)
+        self.note_order(record)
+
     # --- house ----------------------------------------------------------------------------------------------
     def house_line(
         self,
@@ -405,6 +449,10 @@ class Plan:
         """Name an account in the result although none of its rows changed."""
         self.book.accounts.set(account_id, self.book.accounts.get(account_id))
 
+    def note_rule_set(self, rules: RuleSet) -> None:
+        """Name a new version of rules in the result."""
+        self._rule_sets.append(rules)
+
     def note_restriction(self, entry: RestrictionEntry) -> None:
         """Name a changed restriction in the result."""
         self._restrictions.append(entry)
@@ -428,6 +476,8 @@ class Plan:
             expected_net={symbol: self.book.expected_net(symbol) for symbol in self._symbols},
             events=tuple(self.events),
             restrictions=tuple(self._restrictions),
+            rule_sets=tuple(self._rule_sets),
+            equity_marks=tuple(self._marks),
         )
         self.book.merge()
         return committed

@@ -8,7 +8,9 @@ from pms.ledger.api import RestingRow, TradeRow
 from pms.ledger.errors import DuplicateKeyError
 from pms.ledger.funding_views import FundingLine, read_residues
 from pms.ledger.load import read_order
+from pms.ledger.load_control import read_rule_set
 from pms.ledger.load_liquidations import read_liquidation
+from pms.ledger.operations.control import GLOBAL_SCOPE
 from pms.ledger.reader import Reader
 from pms.ledger.records import (
     BalanceLogRow,
@@ -39,6 +41,7 @@ from pms.model.liquidation import LiquidationRecord
 from pms.model.money import Money, Price, Quantity
 from pms.model.order import JournalOrder, OrderSide, OrderType
 from pms.model.symbol import Symbol
+from pms.model.trading_rules import RuleSet
 
 IDEMPOTENCY_KEPT_MS = 24 * 3600 * 1000
 EVENTS_PAGE_MAX = 1_000
@@ -56,6 +59,17 @@ class ActionRow:
     target: str | None
     before: str | None
     after: str | None
+    timestamp_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class BreachRow:
+    """One broken rule; `evidence` is a JSON text."""
+
+    rule: str
+    action: str
+    rules_version: int
+    evidence: str
     timestamp_ms: int
 
 
@@ -182,6 +196,43 @@ class Queries:
             fee = Money(reader.exact("fee"))
             result.append(ClosingTrade(reader.number("timestamp"), reader.text("action"), realized, fee))
         return result
+
+    async def orders_since(self, since_ms: int) -> Sequence[tuple[SubAccountId, int]]:
+        """Return (account, time) of every order of sub-accounts journaled since a time, oldest first."""
+        sql = (
+            "SELECT sub_account_id, created_at FROM pms_order_journal WHERE exchange_account_id = ?"
+            " AND sub_account_id IS NOT NULL AND created_at >= ? ORDER BY created_at"
+        )
+        since = encode(Kind.TIME, since_ms, sqlite=self._store.dialect == "sqlite")
+        rows = await self._store.fetch(sql, self._ours, since)
+        readers = [Reader("pms_order_journal", row) for row in rows]
+        return [(SubAccountId(one.text("sub_account_id")), one.number("created_at")) for one in readers]
+
+    async def rule_sets(self, scope: SubAccountId | None, limit: int) -> Sequence[RuleSet]:
+        """Return the versions of a scope's further rules, newest first."""
+        sql = (
+            "SELECT * FROM pms_rule_sets WHERE exchange_account_id = ? AND scope = ?"
+            " ORDER BY version DESC LIMIT ?"
+        )
+        rows = await self._store.fetch(sql, self._ours, scope or GLOBAL_SCOPE, limit)
+        return [read_rule_set(row) for row in rows]
+
+    async def breaches_since(self, since_ms: int) -> Sequence[tuple[SubAccountId, BreachRow]]:
+        """Return (account, broken rule) since a time, oldest first."""
+        sql = "SELECT * FROM pms_rule_breaches WHERE exchange_account_id = ? AND timestamp >= ?"
+        sql += " ORDER BY timestamp"
+        since = encode(Kind.TIME, since_ms, sqlite=self._store.dialect == "sqlite")
+        rows = await self._store.fetch(sql, self._ours, since)
+        return [(SubAccountId(str(row["sub_account_id"])), _breach(row)) for row in rows]
+
+    async def breaches(self, sub_account_id: SubAccountId, limit: int) -> Sequence[BreachRow]:
+        """Return the broken rules of an account with their evidence, newest first."""
+        sql = (
+            "SELECT * FROM pms_rule_breaches WHERE exchange_account_id = ? AND sub_account_id = ?"
+            " ORDER BY timestamp DESC, id DESC LIMIT ?"
+        )
+        rows = await self._store.fetch(sql, self._ours, sub_account_id, limit)
+        return [_breach(row) for row in rows]
 
     async def actions(self, limit: int, target: str | None = None) -> Sequence[ActionRow]:
         """Return the audit trail, newest first."""
@@ -310,6 +361,17 @@ def _balance_log(row: Row) -> BalanceLogRow:
         reason=reader.text("reason"),
         trade_id=None if trade is None else TradeExecutionId(trade),
         timestamp_ms=reader.number("timestamp"),
+    )
+
+
+def _breach(row: Row) -> BreachRow:
+    reader = Reader("pms_rule_breaches", row)
+    return BreachRow(
+        reader.text("rule"),
+        reader.text("action"),
+        reader.number("rules_version"),
+        reader.text("evidence"),
+        reader.number("timestamp"),
     )
 
 

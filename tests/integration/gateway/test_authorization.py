@@ -38,6 +38,15 @@ ADMIN = {
     "write_off",
     "balance_log",
     "exposure",
+    "kill_switch",
+    "set_kill_switch",
+    "set_account_kill_switch",
+    "global_trading_rules",
+    "set_global_trading_rules",
+    "account_trading_rules",
+    "set_account_trading_rules",
+    "trading_rules_history",
+    "rule_breaches",
 }
 ORDER = {"symbol": BTC, "side": "LONG", "quantity": "0.01", "price": "49000", "leverage": 5}
 RULES = {"maxLeverage": 5, "maxNotionalPerTrade": 1, "maxTotalExposure": 1, "liquidationThreshold": 0.5}
@@ -47,6 +56,10 @@ BODIES: dict[str, dict[str, Any]] = {
     "set_liquidation_mode": {"mode": "TAKEOVER"},
     "set_balance": {"balance": 5},
     "transfer_between_accounts": {"toSubAccountId": "bob-1", "amount": 1},
+    "set_kill_switch": {"level": "halt"},
+    "set_account_kill_switch": {"level": "release"},
+    "set_global_trading_rules": {},
+    "set_account_trading_rules": {"orderRate": {"action": "WARN", "perMinuteMax": 9}},
     "change_account": {"name": "renamed"},
     "create_account": {"name": "mine", "initialBalance": 1},
 }

@@ -66,9 +66,11 @@ from pms.model.order import JournalOrder, OrderCode, OrderSide, OrderState, Orde
 from pms.model.price import BookTicker, MarkPrice
 from pms.model.refusal import RefusalCode, Refused
 from pms.model.symbol import Symbol, SymbolRules
-from pms.runtime import SystemClock, SystemIds
+from pms.runtime import SystemIds
 from tests.unit.gateway.fake_cash import FakeCash
+from tests.unit.gateway.fake_clock import ShiftedClock
 from tests.unit.gateway.fake_closing import FakeClosing
+from tests.unit.gateway.fake_control import FakeControl, FakeLeverage, FakeRuleHistory
 
 BTC = Symbol("BTC/USDT:USDT")
 PRICE = Decimal(50_000)
@@ -76,19 +78,6 @@ SECRET = "s" * 32
 PASSWORD = "correct-horse-1"
 PASSWORD_HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
 START_MS = 1_764_000_000_000
-
-
-class ShiftedClock(SystemClock):
-    """Real time with a switchable offset, so that expiry needs no waiting."""
-
-    def __init__(self) -> None:
-        self.shift_ms = 0
-
-    def now_ms(self) -> int:
-        return super().now_ms() + self.shift_ms
-
-    def monotonic(self) -> float:
-        return super().monotonic() + self.shift_ms / 1000
 
 
 def rules_of(symbol: Symbol) -> SymbolRules:
@@ -165,10 +154,11 @@ class FakeDirectory:
         return self.rules
 
 
-class FakeLedger:
+class FakeLedger(FakeControl):
     """Accounts, positions and orders in dictionaries, with the ledger's method names."""
 
     def __init__(self, directory: FakeDirectory) -> None:
+        super().__init__()
         self.directory = directory
         self.rows: dict[str, SubAccount] = {}
         self.open: dict[str, Position] = {}
@@ -251,7 +241,7 @@ class FakeLedger:
         rows.append(RulesRow(f"rule-{len(rows)}", sub_account_id, rules))
 
 
-class FakeQueries:
+class FakeQueries(FakeRuleHistory):
     def __init__(self) -> None:
         self.trades: list[TradeRow] = []
         self.closed: dict[str, PositionRef] = {}
@@ -295,10 +285,11 @@ class FakeQueries:
         del self.keys[key]
 
 
-class FakeService(FakeClosing, FakeCash):
+class FakeService(FakeClosing, FakeCash, FakeLeverage):
     """Fills every order at once at 50,000; counts calls; refuses what `refusal` says."""
 
     def __init__(self, ledger: FakeLedger, queries: FakeQueries, hub: EventHub) -> None:
+        super().__init__()
         self.ledger = ledger
         self.queries = queries
         self.hub = hub

@@ -20,7 +20,8 @@ from pms.gateway.ports import Role, UserStatus
 from pms.gateway.settings import GatewaySettings
 from pms.gateway.tokens import LIFETIME_SECONDS, TokenIssuer
 from pms.runtime import SystemIds
-from tests.unit.gateway.fakes import PASSWORD, SECRET, FakeDirectory, ShiftedClock
+from tests.unit.gateway.fake_clock import ShiftedClock
+from tests.unit.gateway.fakes import PASSWORD, SECRET, FakeDirectory
 
 
 class Desk:

@@ -16,13 +16,13 @@ from pms.gateway.rate_limit import RateLimiter
 from pms.ledger.errors import DatabaseFullError
 from pms.model.ids import BalanceLogId, SubAccountId
 from pms.model.money import Money
+from tests.unit.gateway.fake_clock import ShiftedClock
 from tests.unit.gateway.fakes import (
     BTC,
     START_MS,
     FakeDirectory,
     FakeLedger,
     FakeQueries,
-    ShiftedClock,
     rules_of,
 )
 

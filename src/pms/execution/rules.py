@@ -127,6 +127,20 @@ class RuleWatch:
 
     async def run(self) -> None:
         """Judge until cancelled; begins with every account that has rules."""
+        await self.begin()
+        while True:
+            try:
+                await self.work()
+            except PmsError as error:
+                log.error("rules_interrupted", error=str(error))
+            await set_within(self._wake, self._clock, RULE_SWEEP_MS / 1000)
+            self._wake.clear()
+            if self._clock.now_ms() >= self._sweep_due_ms:
+                self._sweep_due_ms = self._clock.now_ms() + RULE_SWEEP_MS
+                await self.sweep()
+
+    async def begin(self) -> None:
+        """Take up what the process before left: the orders of this minute, today's warnings."""
         now_ms = self._clock.now_ms()
         for account_id, at_ms in await self._ledger.queries.orders_since(now_ms - judge.MINUTE_MS):
             self._orders.setdefault(account_id, deque(maxlen=RULE_ORDERS_KEPT_MAX)).append(at_ms)
@@ -134,18 +148,9 @@ class RuleWatch:
             if row.action == RuleAction.WARN:
                 self._warned[(account_id, RuleName(row.rule))] = self._told(row.rules_version)
         self._changed.update(dict.fromkeys(self._everybody()))
-        while True:
-            try:
-                await self._work()
-            except PmsError as error:
-                log.error("rules_interrupted", error=str(error))
-            await set_within(self._wake, self._clock, RULE_SWEEP_MS / 1000)
-            self._wake.clear()
-            if self._clock.now_ms() >= self._sweep_due_ms:
-                self._sweep_due_ms = self._clock.now_ms() + RULE_SWEEP_MS
-                await self._sweep()
 
-    async def _work(self) -> None:
+    async def work(self) -> None:
+        """Judge whoever changed or was named, once."""
         changed, self._changed = self._changed, {}
         suspects, self._suspects = self._suspects, {}
         found, self._found = self._found, []
@@ -156,7 +161,7 @@ class RuleWatch:
             if number % ACCOUNTS_AT_ONCE == 0:
                 await asyncio.sleep(0)  # commands and fills come between
 
-    async def _sweep(self) -> None:
+    async def sweep(self) -> None:
         """Look at those whose restriction may end, or whose day has; store the peaks that have grown."""
         self._sweeps += 1
         today = judge.day_of(self._clock.now_ms())

@@ -142,6 +142,30 @@ describe('accounts', () => {
     expect(outcome.notice).toMatchObject({ severity: 'bad', toast: true });
   });
 
+  it('say what restricts trading, once for a change that concerns everybody', () => {
+    const own = { subAccountId: 'a', level: 'HALT', scope: 'account', source: 'rule:daily_loss', reason: 'x' };
+    expect(frame('restriction_updated', own).notice).toMatchObject({
+      severity: 'bad',
+      toast: true,
+      title: 'Alpha: Halted',
+      text: 'rule:daily_loss on Alpha · x',
+    });
+    const all = { ...own, level: 'NONE', scope: 'global', source: 'operator', reason: '' };
+    expect(frame('restriction_updated', all).notice).toMatchObject({
+      severity: 'info',
+      toast: false,
+      title: 'Alpha: Free',
+      text: 'operator on every account',
+    });
+  });
+
+  it('name a broken rule and what it does', () => {
+    const broken = { subAccountId: 'a', rule: 'daily_loss', action: 'LOCK', evidence: {} };
+    expect(frame('rule_breached', broken).notice).toMatchObject({ severity: 'bad', text: 'daily loss · LOCK' });
+    const warned = frame('rule_breached', { ...broken, action: 'WARN' }).notice;
+    expect(warned).toMatchObject({ severity: 'warn', text: 'daily loss · only a warning' });
+  });
+
   it('raise a banner when liquidated', () => {
     const outcome = frame('full_liquidation', {
       subAccountId: 'a',

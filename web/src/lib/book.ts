@@ -476,6 +476,19 @@ const HANDLERS: Record<string, Handler> = {
     };
   },
 
+  rule_breached(_book, data, account) {
+    const rule = text(data.rule).replaceAll('_', ' ');
+    const warns = text(data.action) === 'WARN';
+    return {
+      notice: {
+        severity: warns ? 'warn' : 'bad',
+        toast: true,
+        title: `${account?.name ?? 'Account'} broke a rule`,
+        text: `${rule} · ${warns ? 'only a warning' : text(data.action)}`,
+      },
+    };
+  },
+
   exposure_updated(book, data) {
     applyExposure(book, data);
     return {};

@@ -66,4 +66,11 @@ async def test_flatten_one_account_then_halt_all_then_release(
     await submit.click()
     await expect(switch).to_have_attribute("data-level", "NONE")
     await expect(switch).to_have_attribute("data-entries", "1")
+
+    await switch.click()
+    await page.get_by_test_id("kill-pick").click()
+    await expect(page.get_by_test_id("kill-scope")).to_have_value(system.accounts["Alice"])
+    await page.get_by_test_id("kill-confirm").check()
+    await submit.click()
+    await expect(switch).to_have_attribute("data-entries", "0")
     assert problems == []

@@ -283,9 +283,10 @@ class Desk {
   }
 
   /** Restricts one account, or all (''): the answer is in force; what it cancels and closes follows. */
-  async setKill(level: KillLevel, accountId: string, reason: string): Promise<void> {
+  async setKill(level: KillLevel, accountId: string, reason: string, source: string): Promise<void> {
     const path = `/api/admin/kill-switch${accountId ? `/${accountId}` : ''}`;
-    const { body } = await call<Raw>('POST', path, { level, reason }, { 'Idempotency-Key': randomKey() });
+    const key = { 'Idempotency-Key': randomKey() };
+    const { body } = await call<Raw>('POST', path, { level, reason, source }, key);
     this.kill = readKill(body);
   }
 

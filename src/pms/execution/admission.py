@@ -329,7 +329,7 @@ class Admission:
             ready=self._switches.ready,
             open_orders=self._live.resting_count(request.symbol),
             open_orders_limit=_open_orders_limit(symbol_rules, request),
-            account_open_orders=self._live.resting_count(request.symbol, account_id),
+            account_open_orders=self._live.entries_count(request.symbol, account_id),
             account_open_orders_max=self._open_orders_quota,
             flip_mode=self._flip_mode,
             brackets=self._maintenance.exact,

@@ -103,11 +103,15 @@ class LiveOrders:
     def of_symbol(self, symbol: Symbol) -> Iterator[LiveOrder]:
         return (self._orders[key] for key in self._by_symbol.get(symbol, ()))
 
-    def resting_count(self, symbol: Symbol, account: SubAccountId | None = None) -> int:
-        """Return how many limit orders may rest on the symbol: of one account, of any when none is given."""
+    def resting_count(self, symbol: Symbol) -> int:
+        """Return how many limit orders of any account may rest on the symbol."""
+        return sum(order.type is OrderType.LIMIT for order in self.of_symbol(symbol))
+
+    def entries_count(self, symbol: Symbol, account: SubAccountId) -> int:
+        """Return how many limit orders of an account may rest on the symbol that do not only reduce."""
         return sum(
-            order.type is OrderType.LIMIT and account in (None, order.sub_account_id)
-            for order in self.of_symbol(symbol)
+            order.symbol == symbol and order.type is OrderType.LIMIT and not order.reduce_only
+            for order in self.of_account(account)
         )
 
     def on_side(self, symbol: Symbol, side: OrderSide) -> Decimal:

@@ -116,3 +116,27 @@ def test_only_limit_orders_rest_and_a_restart_finds_them_in_the_journal() -> Non
     assert live.on_side(BTC, OrderSide.BUY) == 3
     live.apply([replace(journal(resting, OrderState.FILLED, booked="2"))])
     assert live.resting_count(BTC) == 0
+
+
+def test_entries_of_an_account_are_counted_apart_from_what_only_reduces() -> None:
+    live = LiveOrders()
+    for one in (
+        intent(1, price="100"),
+        intent(2, price="101", reduce_only=True),
+        intent(3),
+        intent(4, price="100", symbol=ETH),
+        intent(5, BOB, price="100"),
+    ):
+        live.reserve(one, None)
+    assert (live.entries_count(BTC, ALICE), live.entries_count(BTC, BOB), live.resting_count(BTC)) == (
+        1,
+        1,
+        3,
+    )
+
+
+def test_a_changed_leverage_is_followed() -> None:
+    live, order = LiveOrders(), intent(1, price="100")
+    live.reserve(order, None)
+    live.apply([replace(journal(order, OrderState.LIVE), leverage=Decimal(3))])
+    assert [one.leverage for one in live.of_account(ALICE)] == [3]

@@ -5,7 +5,7 @@ import logging
 import socket
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,8 +21,8 @@ from pms.cli import (
 from pms.data_folder import DataFolderError
 
 
-@pytest.fixture(autouse=True)
-def restored_logging() -> Iterator[None]:
+@contextmanager
+def kept_logging() -> Iterator[None]:
     """The commands set up the logging of their process; here that process is the test run."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
@@ -30,6 +30,12 @@ def restored_logging() -> Iterator[None]:
     root.handlers[:] = handlers
     root.setLevel(level)
     structlog.reset_defaults()
+
+
+@pytest.fixture(autouse=True)
+def restored_logging() -> Iterator[None]:
+    with kept_logging():
+        yield
 
 
 def pms(*arguments: str, stdin: str | None = None) -> Result:

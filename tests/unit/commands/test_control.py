@@ -3,7 +3,7 @@
 import pytest
 
 from pms.cli import EXIT_CHECK_FAILED, EXIT_USAGE
-from tests.unit.commands.test_cli import one_line, pms, restored_logging
+from tests.unit.commands.test_cli import kept_logging, one_line, pms, restored_logging
 
 __all__ = ["restored_logging"]
 
@@ -12,7 +12,8 @@ __all__ = ["restored_logging"]
 def where(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """A data folder with one account; every test leaves nothing restricted."""
     folder = ["--data-dir", str(tmp_path_factory.mktemp("control") / "data")]
-    made = pms("account", "create", "Alice", *folder)
+    with kept_logging():
+        made = pms("account", "create", "Alice", *folder)
     assert made.exit_code == 0, made.output
     return folder
 

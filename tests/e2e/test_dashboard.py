@@ -94,6 +94,9 @@ async def test_two_accounts_on_opposite_sides(system: RunningSystem, browser: Br
     await page.get_by_test_id("tab-exposure").click()
     virtual, _, exchange = await _identity(page, "0.02")
     assert (virtual, exchange) == pytest.approx((0.02, 0.02))
+    # The real account behind both, and how far it covers them.
+    await expect(page.get_by_test_id("real-account")).to_have_attribute("data-level", "CALM")
+    await expect(page.get_by_test_id("coverage")).to_have_text(re.compile(r"^\d+\.\d%$"))
 
     await page.get_by_test_id("tab-positions").click()
     alice = page.locator('[data-testid=position-row][data-account-name="Alice"]')

@@ -125,6 +125,10 @@ class RealAccount:
         self._book.take_leverage(symbol, leverage)
         self._changed.set()
 
+    def recheck(self) -> None:
+        """Read again soon: the stream was away, and what it would have told is missing here."""
+        self._changed.set()
+
     def on_level(self, listener: LevelListener) -> None:
         """Tell a listener of each change of the level, in the step that found it."""
         self._listeners.append(listener)

@@ -133,6 +133,8 @@ class UserEventProcessor:
             case StreamGap():
                 self._gaps += 1
                 await self._gap_filler.fill(event)
+                if self._real is not None:
+                    self._real.recheck()
 
     async def _order(self, event: OrderEvent) -> None:
         report = event.report

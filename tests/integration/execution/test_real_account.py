@@ -138,3 +138,15 @@ async def test_coverage_is_virtual_equity_over_real_equity(lab: Laboratory) -> N
     assert abs(told.coverage - equity / told.margin_balance) < Decimal("1e-9")
     assert told.reading_age_ms >= 0
     assert replace(told, coverage=Decimal(0)).readings > 0
+
+
+async def test_it_is_read_again_when_the_stream_comes_back(lab: Laboratory) -> None:
+    gaps = lab.parts.wired.gap_filler.statistics().gaps_closed
+    lab.exchange.arm(kind="cut", traffic="private")
+    lab.exchange.arm(kind="deposit", account=EMBEDDED_KEY, quantity="500")
+    await until(lambda: lab.parts.wired.gap_filler.statistics().gaps_closed > gaps, "the gap's end")
+    told = await lab.parts.exchange.account.wallet()
+    await until(
+        lambda: lab.parts.wired.real.figures().margin_balance == told.margin_balance, "the new balance", 2
+    )
+    lab.exchange.arm(kind="deposit", account=EMBEDDED_KEY, quantity="-500")

@@ -3,6 +3,7 @@
 import asyncio
 import copy
 import shutil
+import sqlite3
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -11,6 +12,7 @@ from typing import cast
 
 from pms.bus.memory import MemoryState
 from pms.exchange.binance.adapter import BinanceExchange
+from pms.ledger.api import TradeRow
 from pms.ledger.ledger import LedgerService, open_ledger
 from pms.ledger.store_sqlite import SqliteStore
 from pms.model.account import PositionSide
@@ -39,6 +41,8 @@ class Life:
     ledger: LedgerService
     venue: MemoryVenue
     wired: Wired
+    heard: list[TradeRow] = field(default_factory=list)
+    """Every trade that was committed in this life."""
 
     def mark(self, symbol: Symbol, price: str) -> None:
         """Set the venue's price and tell the engine its mark."""
@@ -113,6 +117,7 @@ class World:
         exchange = cast("BinanceExchange", venue)
         wired = wire(build_core(ledger, exchange, state, self.settings, clock), self.settings)
         life = Life(loop, clock, ledger, venue, wired)
+        ledger.on_commit(lambda committed: life.heard.extend(committed.trades))
         await wired.real.start()
         works = (
             wired.resolver.run(),
@@ -136,6 +141,14 @@ class World:
             await asyncio.gather(*tasks, return_exceptions=True)
             await ledger.close()
         return loop.steps
+
+    def query(self, sql: str) -> list[tuple[object, ...]]:
+        """Return the rows of a query on the ledger's file, while nobody lives."""
+        connection = sqlite3.connect(self.path)
+        try:
+            return connection.execute(sql).fetchall()
+        finally:
+            connection.close()
 
     def recovered(self) -> Books:
         """Live again until nothing is in doubt any more, and return the books."""

@@ -27,7 +27,7 @@ from pms.exchange.port import (
 from pms.model.fill import ExchangeFill, FillSource
 from pms.model.ids import ClientOrderId, ExchangeOrderId, TradeId
 from pms.model.money import Money, Price, Quantity
-from pms.model.order import ApprovedOrder, ExchangeOrderStatus, OrderType
+from pms.model.order import ApprovedOrder, ExchangeOrderStatus, OrderSide, OrderType
 from pms.model.symbol import Symbol
 from tests.golden.flow_exchange import ScriptedExchange, native
 from tests.support.stepped_loop import StepClock
@@ -123,6 +123,17 @@ class MemoryVenue(ScriptedExchange):
         held = ExchangePosition(report.symbol, self.state.net[report.symbol], entry, now_ms)
         wallet = Money(self.state.wallet)
         self.told.put_nowait(AccountEvent((held,), wallet, Money(Decimal(0)), "ORDER", now_ms, now_ms))
+
+    def foreign(self, symbol: Symbol, signed_quantity: Decimal) -> None:
+        """Somebody trades on the real account by hand, at the symbol's price."""
+        side = OrderSide.BUY if signed_quantity > 0 else OrderSide.SELL
+        self.state.placed += 1
+        order_id = ExchangeOrderId(str(9_000_000 + self.state.placed))
+        quantity = Quantity(abs(signed_quantity))
+        client_id = ClientOrderId(f"web_{order_id}")
+        report = self.report(order_id, client_id, symbol, side, ExchangeOrderStatus.NEW, quantity)
+        self.state.orders[client_id] = report
+        self.execute_resting(client_id, quantity)
 
     def _move(self, fill: ExchangeFill) -> None:
         """Realise at average cost what reduces, as the venue does."""

@@ -19,8 +19,11 @@ from pms.model.symbol import Symbol
 GATHER_SECONDS = 0.2
 """How long a symbol's close waits for the next of the ladders that were announced."""
 
-GATHER_SECONDS_MAX = 1.0
+GATHER_SECONDS_MAX = 2.0
 """How long it waits for all of them. Overflow: the rest goes out in a close of its own."""
+
+ANSWERS_AT_ONCE = 16
+"""Ladders that go on in one pass of the loop when a mass close has ended."""
 
 Outcome = Executed | Refused
 CloseMany = Callable[[Sequence[PositionId]], Awaitable[Mapping[PositionId, Outcome]]]
@@ -29,12 +32,28 @@ CloseMany = Callable[[Sequence[PositionId]], Awaitable[Mapping[PositionId, Outco
 class _Batch:
     """The closes of one symbol that go out together; the first to come sends them."""
 
-    __slots__ = ("complete", "done", "positions")
+    __slots__ = ("complete", "waiting")
 
     def __init__(self) -> None:
-        self.positions: list[PositionId] = []
+        self.waiting: dict[PositionId, asyncio.Future[Outcome | None]] = {}
         self.complete = asyncio.Event()
-        self.done: asyncio.Future[Mapping[PositionId, Outcome]] = asyncio.get_running_loop().create_future()
+
+    def add(self, position_id: PositionId) -> "asyncio.Future[Outcome | None]":
+        future = self.waiting.get(position_id)
+        if future is None:
+            future = self.waiting[position_id] = asyncio.get_running_loop().create_future()
+        return future
+
+    def fail(self, error: BaseException) -> None:
+        """Give everybody who waits the error; a cancellation cancels them."""
+        for future in self.waiting.values():
+            if future.done():
+                continue
+            if isinstance(error, Exception):
+                future.set_exception(error)
+                future.exception()  # retrieved: the one who sends raises it instead
+            else:
+                future.cancel()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,47 +87,47 @@ class ClosePool:
             for batch in self._open.values():
                 batch.complete.set()
 
-    def close(self, positions: Sequence[Position]) -> Awaitable[list[Mapping[PositionId, Outcome]]]:
-        """Name positions to be closed, at once; awaiting the result waits for their closes.
+    def close(self, positions: Sequence[Position]) -> Awaitable[list[Outcome | None]]:
+        """Name positions to be closed, at once; awaiting the result waits for what became of each, in order.
 
-        Cancelling one that sends for others cancels their wait too: only the end of the engine does that.
+        None: the close said nothing of it. Cancelling one that sends for others cancels their wait too: only
+        the end of the engine does that.
         """
-        waits: list[Awaitable[Mapping[PositionId, Outcome]]] = []
+        sends: list[Awaitable[None]] = []
+        futures: list[asyncio.Future[Outcome | None]] = []
         for position in positions:
             batch = self._open.get(position.symbol)
             if batch is None:
                 batch = self._open[position.symbol] = _Batch()
-                waits.append(self._send(position.symbol, batch))
-            else:
-                waits.append(_outcome(batch))
-            batch.positions.append(position.id)
+                sends.append(self._send(position.symbol, batch))
+            futures.append(batch.add(position.id))
         if self._announced == 0:
             for position in positions:
                 self._open[position.symbol].complete.set()
-        return asyncio.gather(*waits)
+        return _answers(asyncio.gather(*sends), futures)
 
-    async def _send(self, symbol: Symbol, batch: _Batch) -> Mapping[PositionId, Outcome]:
+    async def _send(self, symbol: Symbol, batch: _Batch) -> None:
         await self._gathered(batch)
         del self._open[symbol]
+        positions = tuple(batch.waiting)
         self._batches += 1
-        self._positions += len(batch.positions)
-        self._positions_max = max(self._positions_max, len(batch.positions))
+        self._positions += len(positions)
+        self._positions_max = max(self._positions_max, len(positions))
         try:
-            outcomes = await self._close_many(batch.positions)
+            outcomes = await self._close_many(positions)
+            for number, (position_id, future) in enumerate(batch.waiting.items(), 1):
+                if not future.done():
+                    future.set_result(outcomes.get(position_id))
+                if number % ANSWERS_AT_ONCE == 0:
+                    await asyncio.sleep(0)
         except BaseException as error:
-            if isinstance(error, Exception):
-                batch.done.set_exception(error)
-                batch.done.exception()  # retrieved here; those who wait get it as well
-            else:
-                batch.done.cancel()
+            batch.fail(error)
             raise
-        batch.done.set_result(outcomes)
-        return outcomes
 
     async def _gathered(self, batch: _Batch) -> None:
         deadline, known = self._clock.monotonic() + GATHER_SECONDS_MAX, -1
-        while len(batch.positions) > known and self._clock.monotonic() < deadline:
-            known = len(batch.positions)
+        while len(batch.waiting) > known and self._clock.monotonic() < deadline:
+            known = len(batch.waiting)
             if await set_within(batch.complete, self._clock, GATHER_SECONDS):
                 return
 
@@ -116,5 +135,8 @@ class ClosePool:
         return ClosePoolStatistics(self._batches, self._positions, self._positions_max)
 
 
-async def _outcome(batch: _Batch) -> Mapping[PositionId, Outcome]:
-    return await asyncio.shield(batch.done)
+async def _answers(
+    sends: Awaitable[list[None]], futures: Sequence["asyncio.Future[Outcome | None]"]
+) -> list[Outcome | None]:
+    await sends
+    return [await future for future in futures]

@@ -367,9 +367,7 @@ class Ladder:
         marks = self._tools.marks(held)
         closing = self._tools.pool.close(held)
         self._arrive()
-        outcomes = {key: value for part in await closing for key, value in part.items()}
-        for position in held:
-            result = outcomes.get(position.id)
+        for position, result in zip(held, await closing, strict=True):
             if isinstance(result, Refused):
                 self._refused(position.id, result)
             elif result is not None:

@@ -23,6 +23,7 @@ from pms.model.money import plain
 
 REQUEST_SECONDS_MAX = 15.0
 Amount = Decimal | int | float | str
+Query = Mapping[str, str] | Sequence[tuple[str, str]]
 
 
 class ClientError(PmsError):
@@ -214,6 +215,68 @@ class Exposure(msgspec.Struct, frozen=True, rename="camel"):
     accounts: tuple[Holder, ...]
 
 
+class PreviewStep(msgspec.Struct, frozen=True, rename="camel"):
+    """WARN, a partial close (with position and quantity), or the label of a full liquidation or takeover."""
+
+    action: str
+    margin_ratio: float
+    position_id: str | None
+    symbol: str | None
+    quantity: float | None
+    closes_all: bool
+
+
+class PreviewPosition(msgspec.Struct, frozen=True, rename="camel"):
+    position_id: str
+    symbol: str
+    side: str
+    quantity: float
+    mark_price: float
+    unrealized_pnl: float
+    liquidation_price: float
+
+
+class Preview(msgspec.Struct, frozen=True, rename="camel"):
+    """An account at other prices; `ladder` is what would be done there. `unpriced` moved from their entry."""
+
+    sub_account_id: str
+    equity: float
+    equity_raw: float
+    unrealized_pnl: float
+    margin_used: float
+    available_margin: float
+    maintenance_margin: float
+    margin_ratio: float
+    level: str
+    liquidation_mode: str
+    account_liq_price: float | None
+    positions: tuple[PreviewPosition, ...]
+    ladder: tuple[PreviewStep, ...]
+    unpriced: tuple[str, ...]
+
+
+class DeskAccount(msgspec.Struct, frozen=True, rename="camel"):
+    sub_account_id: str
+    name: str
+    level: str
+    margin_ratio: float
+    equity_raw: float
+    maintenance_margin: float
+
+
+class DeskPreview(msgspec.Struct, frozen=True, rename="camel"):
+    """All accounts after one change of prices; `accounts` names those from WARN on, the worst first."""
+
+    percent: float
+    levels: dict[str, int]
+    virtual_equity: float
+    deficit: float
+    maintenance_margin: float
+    real_equity: float | None
+    coverage: float | None
+    accounts: tuple[DeskAccount, ...]
+
+
 class Health(msgspec.Struct, frozen=True, rename="camel"):
     status: str
     exchange: bool
@@ -275,6 +338,11 @@ class _Refusal(msgspec.Struct, frozen=True, rename="camel"):
 _T = TypeVar("_T")
 
 
+def _moves(percents: Sequence[Amount], moves: Mapping[str, str] | None) -> list[tuple[str, str]]:
+    query = [("percent", _amount(percent)) for percent in percents]
+    return query + [("move", f"{symbol}={value}") for symbol, value in (moves or {}).items()]
+
+
 def _amount(value: Amount) -> str:
     """Return the exact text of an amount; the server reads it without a binary detour."""
     return plain(value) if isinstance(value, Decimal) else str(value)
@@ -319,7 +387,7 @@ class PmsClient:
         path: str,
         body: Mapping[str, object] | None = None,
         *,
-        query: Mapping[str, str] | None = None,
+        query: Query | None = None,
         idempotency_key: str | None = None,
     ) -> bytes:
         """Send one request and return the body of a 2xx answer. Raises ClientError otherwise."""
@@ -341,7 +409,7 @@ class PmsClient:
             raise ClientError(answer.status, said.code, said.error, said.errors)
         return content
 
-    async def _get(self, path: str, kind: type[_T], query: Mapping[str, str] | None = None) -> _T:
+    async def _get(self, path: str, kind: type[_T], query: Query | None = None) -> _T:
         return msgspec.json.decode(await self.request("GET", path, query=query), type=kind)
 
     async def _send(
@@ -469,6 +537,19 @@ class PmsClient:
     async def state(self, sub_account_id: str) -> AccountState:
         """Return account, live positions, summary and rules of one moment."""
         return await self._get(f"/api/trade/positions/{sub_account_id}", AccountState)
+
+    async def preview(
+        self, sub_account_id: str, percent: Amount = 0, moves: Mapping[str, str] | None = None
+    ) -> Preview:
+        """Return what the account would be if every price changed by `percent`; `moves` names symbols that
+        get a price ("45000") or a change ("-10%") of their own."""
+        return await self._get(f"/api/trade/preview/{sub_account_id}", Preview, _moves([percent], moves))
+
+    async def preview_desk(
+        self, percents: Sequence[Amount] = (), moves: Mapping[str, str] | None = None
+    ) -> tuple[DeskPreview, ...]:
+        """Return all accounts after each change of prices (default: -20 to 20 percent). Admins only."""
+        return await self._get("/api/admin/preview", tuple[DeskPreview, ...], _moves(percents, moves))
 
     async def positions(self, sub_account_id: str) -> tuple[Position, ...]:
         return (await self.state(sub_account_id)).positions

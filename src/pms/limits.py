@@ -46,6 +46,13 @@ LIQUIDATION_WRITES_MAX = 8
 """Operations of liquidations that wait for the ledger at one moment. Overflow: the next ladder waits, so that
 commands of other accounts never queue behind a thousand liquidations."""
 
+PREVIEW_STEPS_MAX = 30
+"""Steps of the ladder that a preview plays on. Overflow: the preview ends there."""
+
+PREVIEW_ACCOUNTS_MAX = 500
+"""Accounts at or above the warning that a preview of the desk names for each move. Overflow: the worst are
+named, all are counted."""
+
 # --- Emission ---
 
 PNL_UPDATE_INTERVAL_MS = 50

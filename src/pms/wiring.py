@@ -14,6 +14,7 @@ from pms.execution.holdings import Holdings
 from pms.execution.liquidator import Liquidator
 from pms.execution.live_orders import LiveOrders
 from pms.execution.orders import OrderRunner
+from pms.execution.previews import Previews
 from pms.execution.prices import Prices
 from pms.execution.publisher import Publisher
 from pms.execution.queues import AccountQueues
@@ -132,7 +133,7 @@ def wire(core: Core, settings: Settings) -> Wired:
     book = RiskBook(kernel_named(settings.risk_kernel))
     rule_watch = RuleWatch(ledger, book, core.holdings, core.prices, core.clock)
     admission = _admission(core, settings, real, rule_watch)
-    trader = _trader(core, sender, resolver, admission)
+    trader = _trader(core, sender, resolver, admission, _previews(core, book, real))
     enforcer = Enforcer(ledger, trader, admission, core.holdings, core.live_orders, core.switches, core.clock)
     liquidator = _liquidator(core, trader)
     publisher = _publisher(core, liquidator, book)
@@ -257,7 +258,9 @@ def _admission(core: Core, settings: Settings, real: RealAccount, rule_watch: Ru
     )
 
 
-def _trader(core: Core, sender: OrderSender, resolver: DoubtResolver, admission: Admission) -> Trader:
+def _trader(
+    core: Core, sender: OrderSender, resolver: DoubtResolver, admission: Admission, previews: Previews
+) -> Trader:
     return Trader(
         core.ledger,
         core.exchange.trading,
@@ -271,6 +274,20 @@ def _trader(core: Core, sender: OrderSender, resolver: DoubtResolver, admission:
         core.queues,
         core.live_orders,
         core.views,
+        previews,
+    )
+
+
+def _previews(core: Core, book: RiskBook, real: RealAccount) -> Previews:
+    return Previews(
+        core.ledger,
+        book,
+        core.holdings,
+        core.prices,
+        core.net,
+        core.exchange.market.rules,
+        core.maintenance,
+        lambda: real.figures().margin_balance if real.known else None,
     )
 
 

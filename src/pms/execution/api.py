@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Protocol
 
+from pms.execution.previews import DeskPreview
 from pms.ledger.api import Actor, TradeRow
 from pms.model.account import Position, PositionSide, SubAccount
 from pms.model.ids import PendingOrderId, PositionId, SubAccountId
@@ -13,6 +14,7 @@ from pms.model.order import JournalOrder, OrderCode, TimeInForce
 from pms.model.price import BookTicker, MarkPrice
 from pms.model.refusal import Refusal, Refused
 from pms.model.symbol import Symbol, SymbolRules
+from pms.risk.preview import AccountPreview, PriceMove
 from pms.risk.view import AccountState, AccountSummary, LivePosition
 
 __all__ = [
@@ -221,6 +223,16 @@ class TradingService(Protocol):
     def validate(self, request: MarketRequest) -> Validation: ...
 
     def account_state(self, sub_account_id: SubAccountId) -> AccountState | None: ...
+
+    def preview(self, sub_account_id: SubAccountId, move: PriceMove) -> AccountPreview | None:
+        """Return what an account would be, and what would be done with it, after a move of prices; None for
+        an unknown account. Changes nothing."""
+        ...
+
+    def preview_desk(self, moves: Sequence[PriceMove]) -> Sequence[DeskPreview]:
+        """Return all accounts, and the real one behind them, after each move."""
+        ...
+
     def exposure(self) -> Sequence[Exposure]: ...
     def symbols(self) -> Sequence[SymbolRules]: ...
     def symbol_rules(self, symbol: Symbol) -> SymbolRules | None: ...

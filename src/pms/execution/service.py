@@ -26,6 +26,7 @@ from pms.execution.closing import Closer, Closing
 from pms.execution.exchange_net import ExchangeNet
 from pms.execution.live_orders import LiveOrders
 from pms.execution.orders import OrderRunner
+from pms.execution.previews import DeskPreview, Previews
 from pms.execution.queues import AccountQueues
 from pms.execution.resolver import DoubtResolver
 from pms.execution.takeover import Takeover
@@ -39,6 +40,7 @@ from pms.model.order import JournalOrder, OrderCode, OrderState, Priority
 from pms.model.price import BookTicker, MarkPrice
 from pms.model.refusal import RefusalCode, Refused
 from pms.model.symbol import Symbol, SymbolRules
+from pms.risk.preview import AccountPreview, PriceMove
 
 FIRST_PRICE_SECONDS = 3.0
 """How long an order on a symbol that nobody watched waits for its first mark price."""
@@ -62,6 +64,7 @@ class Trader:
         queues: AccountQueues,
         live_orders: LiveOrders,
         views: Views,
+        previews: Previews,
     ) -> None:
         self._ledger = ledger
         self._trading = trading
@@ -74,6 +77,7 @@ class Trader:
         self._views = views
         self._cash = CashDesk(ledger, admission, queues, live_orders)
         self._takeover = Takeover(ledger, live_orders, views.prices, self.cancel_order)
+        self._previews = previews
         self._closer = Closer(
             ledger,
             admission,
@@ -279,6 +283,14 @@ class Trader:
 
     def account_state(self, sub_account_id: SubAccountId) -> AccountState | None:
         return self._views.account_state(sub_account_id)
+
+    def preview(self, sub_account_id: SubAccountId, move: PriceMove) -> AccountPreview | None:
+        """See `TradingService.preview`."""
+        return self._previews.account(sub_account_id, move)
+
+    def preview_desk(self, moves: Sequence[PriceMove]) -> Sequence[DeskPreview]:
+        """See `TradingService.preview_desk`."""
+        return self._previews.desk(moves)
 
     def exposure(self) -> Sequence[Exposure]:
         return self._views.exposure()

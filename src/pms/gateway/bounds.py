@@ -71,3 +71,6 @@ HISTORY_ROWS_MAX = 10_000
 
 CURVE_POINTS_MAX = 2_000
 """Points of an equity curve; longer ones are down-sampled evenly, first and last kept."""
+
+PREVIEW_MOVES_MAX = 40
+"""Moves of prices in one preview; more are refused."""

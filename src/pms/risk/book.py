@@ -28,11 +28,10 @@ from pms.model.account import (
 from pms.model.ids import PositionId, SubAccountId
 from pms.model.price import STALE_AFTER_MS
 from pms.model.symbol import Symbol
+from pms.risk.bounds import level_bounds
 from pms.risk.columns import AccountColumns, Floats, Indices, SymbolColumns
 from pms.risk.errors import RiskError, UnknownAccount
 from pms.risk.formulas import (
-    ESCALATION_STEP,
-    WARNING_STEP,
     Figures,
     account_figures,
     maintenance_rate_or_default,
@@ -41,10 +40,9 @@ from pms.risk.formulas import (
 from pms.risk.kernel import Kernel, NumpyKernel
 from pms.risk.liquidation import Level, level_of
 from pms.risk.maintenance import Brackets
+from pms.risk.preview import PriceMove
+from pms.risk.scenario import Scenario, scenario
 from pms.risk.view import AccountSummary, Holding, MarkedLeg, holding, mark_account
-
-BOUND_SLACK = 1e-9
-"""Relative slack of the alarm bounds; a thousand times the drift of a million ticks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +142,9 @@ class RiskBook:
             self._set_pieces(known)
         known.threshold = safe_threshold(float(rules.liquidation_threshold))
         known.mode, known.status = account.liquidation_mode, account.status
-        self._columns.cash[known.row] = known.cash
+        columns = self._columns
+        columns.cash[known.row] = known.cash
+        columns.rate[known.row], columns.threshold[known.row] = known.rate, known.threshold
         self._refresh(known)
 
     def remove_account(self, account_id: SubAccountId) -> None:
@@ -326,6 +326,12 @@ class RiskBook:
             account.cash, account.rate, holdings, self._marks, account.threshold, self._brackets
         )
 
+    def scenario(self, move: PriceMove, named_max: int) -> Scenario:
+        """Return where every account would be after a move of prices; nothing changes. At most `named_max`
+        accounts are named, the worst first. O(positions) in vectorised steps."""
+        found = scenario(self._columns, self._symbols.values(), self._brackets, move, named_max)
+        return found.named(lambda row: None if (account := self._by_row[row]) is None else account.id)
+
     def statistics(self) -> BookStatistics:
         """Return the book's counters."""
         return BookStatistics(
@@ -441,44 +447,6 @@ class RiskBook:
         else:
             columns.low_factor[row], columns.low[row] = low.factor, low.offset
             columns.high_factor[row], columns.high[row] = high.factor, high.offset
-
-
-@dataclass(frozen=True, slots=True)
-class Bound:
-    """An equity as a straight line over maintenance."""
-
-    factor: float
-    offset: float
-
-    def at(self, maintenance: float) -> float:
-        """Return the equity for a maintenance; a negative or undefined one counts as 0."""
-        return self.factor * maintenance + self.offset if maintenance > 0.0 else self.offset
-
-
-def level_bounds(level: Level, threshold: float) -> tuple[Bound, Bound]:
-    """Return (low, high): equity at or below `low` may be worse than `level`, above `high` may be better."""
-    factors = {
-        Level.WARN: _factor(threshold - float(WARNING_STEP)),
-        Level.LIQUIDATE: _factor(threshold),
-        Level.ESCALATE: _factor(threshold + float(ESCALATION_STEP)),
-        Level.INSOLVENT: 1.0,
-    }
-    worse = [factor for reached, factor in factors.items() if reached > level]
-    if not worse:
-        low = Bound(0.0, -math.inf)
-    elif max(worse) == math.inf:
-        low = Bound(0.0, math.inf)
-    else:
-        low = Bound(max(worse) * (1.0 + BOUND_SLACK), BOUND_SLACK)
-    reached_at = math.inf if level is Level.CALM else factors[level]
-    if reached_at == math.inf:
-        return low, Bound(0.0, math.inf)
-    return low, Bound(reached_at * (1.0 - BOUND_SLACK), -BOUND_SLACK)
-
-
-def _factor(ratio: float) -> float:
-    """Return equity / maintenance at a margin ratio; a ratio of 0 or less is always reached."""
-    return 1.0 / ratio if ratio > 0.0 else math.inf
 
 
 def _level(account: _Account, figures: Figures[float]) -> Level:

@@ -158,6 +158,8 @@ class AccountColumns:
         "low",
         "low_factor",
         "maintenance",
+        "rate",
+        "threshold",
     )
 
     def __init__(self) -> None:
@@ -169,6 +171,8 @@ class AccountColumns:
         self.maintenance: Floats = np.zeros(INITIAL_CAPACITY)
         self.low_factor: Floats = np.zeros(INITIAL_CAPACITY)
         self.high_factor: Floats = np.zeros(INITIAL_CAPACITY)
+        self.rate: Floats = np.zeros(INITIAL_CAPACITY)
+        self.threshold: Floats = np.zeros(INITIAL_CAPACITY)
         self._free: list[int] = []
 
     @property
@@ -188,6 +192,8 @@ class AccountColumns:
             self.maintenance = grown_floats(self.maintenance, capacity)
             self.low_factor = grown_floats(self.low_factor, capacity)
             self.high_factor = grown_floats(self.high_factor, capacity)
+            self.rate = grown_floats(self.rate, capacity)
+            self.threshold = grown_floats(self.threshold, capacity)
         self.count += 1
         return self.count - 1
 

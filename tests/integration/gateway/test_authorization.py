@@ -47,6 +47,7 @@ ADMIN = {
     "set_account_trading_rules",
     "trading_rules_history",
     "rule_breaches",
+    "preview_desk",
 }
 ORDER = {"symbol": BTC, "side": "LONG", "quantity": "0.01", "price": "49000", "leverage": 5}
 RULES = {"maxLeverage": 5, "maxNotionalPerTrade": 1, "maxTotalExposure": 1, "liquidationThreshold": 0.5}

@@ -17,7 +17,6 @@ from pms.execution.api import (
     AccountSummary,
     Cancelled,
     Executed,
-    Exposure,
     LimitRequest,
     LivePosition,
     MarketRequest,
@@ -71,6 +70,7 @@ from tests.unit.gateway.fake_cash import FakeCash
 from tests.unit.gateway.fake_clock import ShiftedClock
 from tests.unit.gateway.fake_closing import FakeClosing
 from tests.unit.gateway.fake_control import FakeControl, FakeLeverage, FakeRuleHistory
+from tests.unit.gateway.fake_previews import FakePreviews
 
 BTC = Symbol("BTC/USDT:USDT")
 PRICE = Decimal(50_000)
@@ -285,7 +285,7 @@ class FakeQueries(FakeRuleHistory):
         del self.keys[key]
 
 
-class FakeService(FakeClosing, FakeCash, FakeLeverage):
+class FakeService(FakeClosing, FakeCash, FakeLeverage, FakePreviews):
     """Fills every order at once at 50,000; counts calls; refuses what `refusal` says."""
 
     def __init__(self, ledger: FakeLedger, queries: FakeQueries, hub: EventHub) -> None:
@@ -470,11 +470,8 @@ class FakeService(FakeClosing, FakeCash, FakeLeverage):
         summary = AccountSummary(balance, balance, balance, 0.0, 0.0, balance, 0.0, 0.0, 0.1, None, len(live))
         return AccountState(account, live, summary, RiskRules(), self.sequences.get(sub_account_id, 0))
 
-    def exposure(self) -> Sequence[Exposure]:
-        holders = ((SubAccountId("alice-1"), "alice-1", PositionSide.LONG, Decimal("0.1")),)
-        return [
-            Exposure(BTC, Decimal("0.1"), Decimal(0), Decimal("0.1"), Decimal(0), True, START_MS, holders)
-        ]
+    def held(self) -> tuple[Sequence[SubAccount], Sequence[Position]]:
+        return self.ledger.accounts(), list(self.ledger.open.values())
 
     def symbols(self) -> Sequence[SymbolRules]:
         return list(self.known.values())

@@ -21,7 +21,8 @@ from pms.model.account import (
 )
 from pms.model.ids import PositionId, SubAccountId
 from pms.model.symbol import Symbol
-from pms.risk.book import Crossing, RiskBook, level_bounds
+from pms.risk.book import Crossing, RiskBook
+from pms.risk.bounds import level_bounds
 from pms.risk.errors import RiskError, UnknownAccount
 from pms.risk.formulas import pnl
 from pms.risk.kernel import Kernel, NativeKernel, NumpyKernel, native_module

@@ -18,6 +18,8 @@ from urllib.parse import quote
 import aiohttp
 import msgspec
 
+from pms.client.previews import DeskPreview as DeskPreview
+from pms.client.previews import Preview as Preview
 from pms.model.errors import PmsError
 from pms.model.money import plain
 
@@ -215,68 +217,6 @@ class Exposure(msgspec.Struct, frozen=True, rename="camel"):
     accounts: tuple[Holder, ...]
 
 
-class PreviewStep(msgspec.Struct, frozen=True, rename="camel"):
-    """WARN, a partial close (with position and quantity), or the label of a full liquidation or takeover."""
-
-    action: str
-    margin_ratio: float
-    position_id: str | None
-    symbol: str | None
-    quantity: float | None
-    closes_all: bool
-
-
-class PreviewPosition(msgspec.Struct, frozen=True, rename="camel"):
-    position_id: str
-    symbol: str
-    side: str
-    quantity: float
-    mark_price: float
-    unrealized_pnl: float
-    liquidation_price: float
-
-
-class Preview(msgspec.Struct, frozen=True, rename="camel"):
-    """An account at other prices; `ladder` is what would be done there. `unpriced` moved from their entry."""
-
-    sub_account_id: str
-    equity: float
-    equity_raw: float
-    unrealized_pnl: float
-    margin_used: float
-    available_margin: float
-    maintenance_margin: float
-    margin_ratio: float
-    level: str
-    liquidation_mode: str
-    account_liq_price: float | None
-    positions: tuple[PreviewPosition, ...]
-    ladder: tuple[PreviewStep, ...]
-    unpriced: tuple[str, ...]
-
-
-class DeskAccount(msgspec.Struct, frozen=True, rename="camel"):
-    sub_account_id: str
-    name: str
-    level: str
-    margin_ratio: float
-    equity_raw: float
-    maintenance_margin: float
-
-
-class DeskPreview(msgspec.Struct, frozen=True, rename="camel"):
-    """All accounts after one change of prices; `accounts` names those from WARN on, the worst first."""
-
-    percent: float
-    levels: dict[str, int]
-    virtual_equity: float
-    deficit: float
-    maintenance_margin: float
-    real_equity: float | None
-    coverage: float | None
-    accounts: tuple[DeskAccount, ...]
-
-
 class Health(msgspec.Struct, frozen=True, rename="camel"):
     status: str
     exchange: bool
@@ -338,7 +278,8 @@ class _Refusal(msgspec.Struct, frozen=True, rename="camel"):
 _T = TypeVar("_T")
 
 
-def _moves(percents: Sequence[Amount], moves: Mapping[str, str] | None) -> list[tuple[str, str]]:
+def preview_query(percents: Sequence[Amount], moves: Mapping[str, str] | None) -> list[tuple[str, str]]:
+    """Return the query of a preview: a `percent` for each, a `move` for each symbol with its own."""
     query = [("percent", _amount(percent)) for percent in percents]
     return query + [("move", f"{symbol}={value}") for symbol, value in (moves or {}).items()]
 
@@ -543,13 +484,15 @@ class PmsClient:
     ) -> Preview:
         """Return what the account would be if every price changed by `percent`; `moves` names symbols that
         get a price ("45000") or a change ("-10%") of their own."""
-        return await self._get(f"/api/trade/preview/{sub_account_id}", Preview, _moves([percent], moves))
+        return await self._get(
+            f"/api/trade/preview/{sub_account_id}", Preview, preview_query([percent], moves)
+        )
 
     async def preview_desk(
         self, percents: Sequence[Amount] = (), moves: Mapping[str, str] | None = None
     ) -> tuple[DeskPreview, ...]:
         """Return all accounts after each change of prices (default: -20 to 20 percent). Admins only."""
-        return await self._get("/api/admin/preview", tuple[DeskPreview, ...], _moves(percents, moves))
+        return await self._get("/api/admin/preview", tuple[DeskPreview, ...], preview_query(percents, moves))
 
     async def positions(self, sub_account_id: str) -> tuple[Position, ...]:
         return (await self.state(sub_account_id)).positions

@@ -2,11 +2,24 @@
 
 import sys
 
-from bench import decode, liquidation_tick, rest_round_trip, signing, stream_ingest, tick_to_decision
+from bench import (
+    decode,
+    liquidation_limit,
+    liquidation_tick,
+    orders,
+    recovery,
+    rest_round_trip,
+    signing,
+    stream_ingest,
+    tick_to_decision,
+)
 
 BENCHES = {
     "tick_to_decision": tick_to_decision.main,
+    "orders": orders.main,
     "liquidation_tick": liquidation_tick.main,
+    "liquidation_limit": liquidation_limit.main,
+    "recovery": recovery.main,
     "stream_ingest": stream_ingest.main,
     "decode": decode.main,
     "rest_round_trip": rest_round_trip.main,

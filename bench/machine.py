@@ -21,3 +21,11 @@ def percentile(samples: list[float], fraction: float) -> float:
     """Return the nearest-rank percentile; `fraction` in (0, 1]."""
     ordered = sorted(samples)
     return ordered[min(len(ordered) - 1, max(0, round(fraction * len(ordered)) - 1))]
+
+
+def resident_mb() -> float:
+    """Return this process's resident memory in MB."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmRSS"):
+            return int(line.split()[1]) / 1024
+    return 0.0

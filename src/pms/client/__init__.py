@@ -18,8 +18,10 @@ from urllib.parse import quote
 import aiohttp
 import msgspec
 
-from pms.client.previews import DeskPreview as DeskPreview
-from pms.client.previews import Preview as Preview
+from pms.client.desk import DeskPreview as DeskPreview
+from pms.client.desk import Exposure as Exposure
+from pms.client.desk import Holder as Holder
+from pms.client.desk import Preview as Preview
 from pms.model.errors import PmsError
 from pms.model.money import plain
 
@@ -195,26 +197,6 @@ class History(msgspec.Struct, frozen=True, rename="camel"):
     total: int
     offset: int
     limit: int
-
-
-class Holder(msgspec.Struct, frozen=True, rename="camel"):
-    sub_account_id: str
-    name: str
-    side: str
-    quantity: float
-
-
-class Exposure(msgspec.Struct, frozen=True, rename="camel"):
-    """Σ virtual + house = exchange of one symbol, signed base units; None while the exchange is not known."""
-
-    symbol: str
-    virtual_net: float
-    house_net: float
-    exchange_net: float | None
-    difference: float | None
-    balanced: bool
-    watermark_ms: int
-    accounts: tuple[Holder, ...]
 
 
 class Health(msgspec.Struct, frozen=True, rename="camel"):

@@ -1,4 +1,4 @@
-"""What the client returns for previews: one account, or the desk, at other prices."""
+"""What the client returns about all accounts together: exposure, and previews at other prices."""
 
 import msgspec
 
@@ -63,3 +63,23 @@ class DeskPreview(msgspec.Struct, frozen=True, rename="camel"):
     real_equity: float | None
     coverage: float | None
     accounts: tuple[DeskAccount, ...]
+
+
+class Holder(msgspec.Struct, frozen=True, rename="camel"):
+    sub_account_id: str
+    name: str
+    side: str
+    quantity: float
+
+
+class Exposure(msgspec.Struct, frozen=True, rename="camel"):
+    """Σ virtual + house = exchange of one symbol, signed base units; None while the exchange is not known."""
+
+    symbol: str
+    virtual_net: float
+    house_net: float
+    exchange_net: float | None
+    difference: float | None
+    balanced: bool
+    watermark_ms: int
+    accounts: tuple[Holder, ...]

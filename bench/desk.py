@@ -21,6 +21,7 @@ import structlog
 
 from pms.bus.memory import MemoryState
 from pms.exchange.binance.adapter import BinanceExchange
+from pms.exchange.binance.user_inbox import TOGETHER_MAX
 from pms.exchange.port import (
     Confirmed,
     ExchangePosition,
@@ -112,9 +113,13 @@ class InstantVenue(ScriptedExchange):
         return Confirmed(report, now_ms, 2_000)
 
     async def stream(self, handler: UserEventHandler) -> None:
-        """Tell every event, in order and one at a time, as the private stream does."""
+        """Tell every event, in order and together with what waits behind it, as the private stream does:
+        an order has one event here."""
         while True:
-            await handler(await self.told.get())
+            events = [await self.told.get()]
+            while len(events) < TOGETHER_MAX and not self.told.empty():
+                events.append(self.told.get_nowait())
+            await asyncio.gather(*(handler(event) for event in events))
 
     async def positions(self) -> Sequence[ExchangePosition]:
         now_ms = self.clock.now_ms()

@@ -55,9 +55,14 @@ async def _together(desk: Desk, accounts: Sequence[SubAccountId]) -> tuple[float
             await _order(desk, account, number)
             samples.append((time.perf_counter() - start) * 1000)
 
-    start = time.perf_counter()
+    commits = desk.ledger.statistics().commits
+    start, processor = time.perf_counter(), time.process_time()
     await asyncio.gather(*(worker(account) for account in accounts))
-    return len(samples) / (time.perf_counter() - start), samples
+    seconds, busy = time.perf_counter() - start, time.process_time() - processor
+    commits = desk.ledger.statistics().commits - commits
+    each_ms = busy / len(samples) * 1000
+    print(f"  {len(samples)} orders together: {commits} commits, {each_ms:.2f} ms of CPU each")
+    return len(samples) / seconds, samples
 
 
 async def _measure(name: str, url: str, folder: Path) -> None:

@@ -192,7 +192,9 @@ class AccountConfigEvent:
 UserEvent = OrderEvent | AccountEvent | AccountConfigEvent | StreamGap
 
 UserEventHandler = Callable[[UserEvent], Awaitable[None]]
-"""Called in order, one at a time; a StreamGap is handled completely before later live events are released."""
+"""Called in order. Events of one order come one after the other, each when the one before is handled; those
+of different orders may overlap, begun in their order. A StreamGap is handled completely before later live
+events are released, and with nothing beside it."""
 
 
 class MarketData(Protocol):

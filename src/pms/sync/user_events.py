@@ -69,7 +69,7 @@ class FillBooker:
 
 
 class UserEventProcessor:
-    """Consumes the private stream. `handle` is called by the stream for one event at a time, in order."""
+    """Consumes the private stream. `handle` is called in order; calls for different orders may overlap."""
 
     def __init__(
         self,

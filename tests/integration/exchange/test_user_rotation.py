@@ -11,6 +11,8 @@ from random import Random
 import pytest
 
 from pms.exchange.binance import BinanceExchange
+from pms.exchange.errors import ExchangeError
+from pms.exchange.port import OrderEvent, StreamGap, UserEvent
 from pms.model.ids import ExchangeOrderId
 from pms.runtime import SystemClock
 from tests.integration.exchange.fake_venue import FakeVenue, running, running_venue, until
@@ -187,4 +189,43 @@ async def test_an_expired_key_of_another_connection_is_no_concern(venue: FakeVen
         await until(lambda: listener.kinds() == "GO")
     assert exchange.statistics().user_stream.keys_lost == 0
     assert replace(exchange.statistics().user_stream).connects == 1
+    await exchange.close()
+
+
+async def test_events_of_different_orders_overlap_and_a_failure_brings_all_of_them_again(
+    venue: FakeVenue,
+) -> None:
+    """What waits while the first is handled comes together, but one order's events one after the other."""
+    exchange = await started(venue)
+    released, gaps = asyncio.Event(), list[StreamGap]()
+    under_way: set[str] = set()
+    most: list[set[str]] = []
+
+    async def handle(event: UserEvent) -> None:
+        if isinstance(event, StreamGap):
+            gaps.append(event)
+        elif isinstance(event, OrderEvent):
+            name = event.report.client_order_id
+            assert name not in under_way, "one order's events never overlap"
+            under_way.add(name)
+            most.append(set(under_way))
+            await released.wait()
+            await asyncio.sleep(0)
+            under_way.discard(name)
+            if name == "o3" and len(gaps) == 1:
+                raise ExchangeError("could not be committed")
+
+    async with running(exchange.user_stream.run(handle)):
+        await until(lambda: len(gaps) == 1)
+        again = order("o2", i=2, t=20, l="1", L="5", z="2", X="FILLED", x="TRADE")
+        await venue.send("private", fill(1))
+        await until(lambda: under_way == {"o1"})
+        for frame in (fill(2), fill(3), fill(4), again):
+            await venue.send("private", frame)
+        await until(lambda: exchange.statistics().user_stream.waiting == 4)
+        released.set()
+        await until(lambda: len(gaps) == 2)
+    assert max(most, key=len) == {"o2", "o3", "o4"}
+    assert exchange.statistics().user_stream.delivered == 1, "none of those that came with the failure"
+    assert gaps[1].since_ms == gaps[0].until_ms
     await exchange.close()

@@ -1,12 +1,13 @@
 """Private events: each once, and orders that were confirmed without one."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import pytest
 
 from pms.exchange.binance import user_inbox
-from pms.exchange.binance.user_inbox import Expected, Seen
+from pms.exchange.binance.user_inbox import Expected, Inbox, Item, Missed, Seen
 from pms.exchange.messages import AccountUpdate, OrderTradeUpdate
 
 ORDER: dict[str, Any] = {"s": "BTCUSDT", "c": "a", "S": "BUY", "o": "LIMIT", "f": "GTC", "q": "2", "p": "5"}
@@ -89,3 +90,29 @@ def test_an_order_is_overdue_only_when_no_event_of_it_came() -> None:
     expected.expect("9", 0.0)
     expected.forget()
     assert not expected.overdue(200.0, 10.0)
+
+
+def names(items: Sequence[Item]) -> list[str]:
+    return [item.order.client_order_id if isinstance(item, OrderTradeUpdate) else "acct" for item in items]
+
+
+def test_events_of_different_orders_come_together_and_those_of_one_order_do_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    inbox = Inbox(100)
+    for item in (order(c="b"), account(), order(c="c"), order(c="a"), order(c="d")):
+        inbox.put(item)
+    assert names(inbox.together_with(order(c="a"))) == ["b", "acct", "c"]
+    assert len(inbox) == 2, "a second event of an order waits until the first is handled"
+    monkeypatch.setattr(user_inbox, "TOGETHER_MAX", 2)
+    assert len(inbox.together_with(order(c="e"))) == 1
+
+
+def test_what_asks_for_the_truth_or_moves_money_otherwise_comes_alone() -> None:
+    change = msgspec.structs.replace(account().account, reason="FUNDING_FEE")
+    for alone in (Missed("test"), msgspec.structs.replace(account(), account=change)):
+        inbox = Inbox(100)
+        inbox.put(alone)
+        inbox.put(order(c="b"))
+        assert inbox.together_with(order(c="a")) == []
+        assert inbox.together_with(alone) == []

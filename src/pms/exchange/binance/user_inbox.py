@@ -14,6 +14,9 @@ SEEN_MAX = 8192
 """Keys of the newest events. Overflow: the oldest are forgotten; what is booked twice is told apart by the
 ledger's own key (decision 3)."""
 
+TOGETHER_MAX = 64
+"""Events handed over together. Overflow: the others come right after them."""
+
 EXPECTED_MAX = 4096
 """Orders remembered. Overflow: the oldest are forgotten; a silent stream is known by the others."""
 
@@ -159,5 +162,28 @@ class Inbox:
             await self._changed.wait()
         return self._items.popleft()
 
+    def together_with(self, first: Item) -> list[Item]:
+        """Take what waits right behind an event and may be handed over with it: events of orders, each of
+        another one, and the account's changes by them. At most `TOGETHER_MAX` with the first."""
+        orders: set[str] = set()
+        taken: list[Item] = []
+        if not _joins(first, orders):
+            return taken
+        while self._items and len(taken) + 1 < TOGETHER_MAX and _joins(self._items[0], orders):
+            taken.append(self._items.popleft())
+        return taken
+
     def __len__(self) -> int:
         return len(self._items)
+
+
+def _joins(item: Item, orders: set[str]) -> bool:
+    """Tell whether an item may join events of those orders, and note its own."""
+    match item:
+        case OrderTradeUpdate() if item.order.client_order_id not in orders:
+            orders.add(item.order.client_order_id)
+            return True
+        case AccountUpdate():
+            return item.account.reason == "ORDER"
+        case _:
+            return False

@@ -41,7 +41,14 @@ from pms.exchange.messages import (
     UnknownEvent,
     decode_user_event,
 )
-from pms.exchange.port import AccountConfigEvent, AccountEvent, OrderEvent, StreamGap, UserEventHandler
+from pms.exchange.port import (
+    AccountConfigEvent,
+    AccountEvent,
+    OrderEvent,
+    StreamGap,
+    UserEvent,
+    UserEventHandler,
+)
 from pms.model.clock import Clock
 from pms.model.ids import ExchangeOrderId
 
@@ -210,7 +217,11 @@ class BinanceUserStream:
         try:
             await self._announce_gap(handler)
             while (item := await inbox.get()) is not None:
-                await self._hand_over(item, handler)
+                together = inbox.together_with(item)
+                if together:
+                    await self._hand_over_together([item, *together], handler)
+                else:
+                    await self._hand_over(item, handler)
         finally:
             rotation.cancel()
             links = (self._link, self._next)
@@ -312,6 +323,32 @@ class BinanceUserStream:
         await handler(event)
         self._counts.delivered += 1
         self._whole_until_ms = max(self._whole_until_ms, event.transaction_time_ms)
+
+    async def _hand_over_together(self, items: list[Item], handler: UserEventHandler) -> None:
+        """Hand over events of different orders at once, begun in their order: their commits share a group.
+
+        When one fails, nothing of them counts as handled: the gap that follows brings all of them again.
+        """
+        events: list[UserEvent] = []
+        whole_until_ms = self._whole_until_ms
+        for item in items:
+            if isinstance(item, Missed):
+                break
+            try:
+                event = await self._translated(item)
+            except UnreadablePayload:
+                break
+            events.append(event)
+            whole_until_ms = max(whole_until_ms, event.transaction_time_ms)
+        results = await asyncio.gather(*(handler(event) for event in events), return_exceptions=True)
+        failed = [result for result in results if isinstance(result, BaseException)]
+        if failed:
+            # What is not the exchange's ends the engine; it goes first.
+            raise min(failed, key=lambda error: isinstance(error, ExchangeError))
+        self._counts.delivered += len(events)
+        self._whole_until_ms = whole_until_ms
+        for item in items[len(events) :]:
+            await self._hand_over(item, handler)
 
     # A gap costs requests for every symbol: events that nobody can read must not use up the limits.
     async def _ask_instead(self, handler: UserEventHandler) -> None:

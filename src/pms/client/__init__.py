@@ -363,14 +363,19 @@ class PmsClient:
         """Return the accounts that the user may see, newest first."""
         return await self._get("/api/sub-accounts", tuple[Account, ...])
 
-    async def create_account(self, name: str, initial_balance: Amount = 0) -> Account:
+    async def create_account(
+        self, name: str, initial_balance: Amount = 0, *, idempotency_key: str | None = None
+    ) -> Account:
         body = {"name": name, "initialBalance": _amount(initial_balance)}
-        return await self._send("POST", "/api/sub-accounts", Account, body)
+        return await self._send("POST", "/api/sub-accounts", Account, body, idempotency_key)
 
-    async def deposit(self, sub_account_id: str, amount: Amount) -> Account:
+    async def deposit(
+        self, sub_account_id: str, amount: Amount, *, idempotency_key: str | None = None
+    ) -> Account:
         """Move money from the house to the account; a negative amount moves it back. Admins only."""
         body = {"addBalance": _amount(amount)}
-        return await self._send("PATCH", f"/api/sub-accounts/{sub_account_id}", Account, body)
+        path = f"/api/sub-accounts/{sub_account_id}"
+        return await self._send("PATCH", path, Account, body, idempotency_key)
 
     async def set_balance(
         self, sub_account_id: str, balance: Amount, idempotency_key: str | None = None
@@ -409,15 +414,19 @@ class PmsClient:
         path = f"/api/admin/takeover/{position_id}"
         return await self._send("POST", path, TakenOver, None, idempotency_key)
 
-    async def freeze(self, sub_account_id: str) -> Account:
-        return await self._send("POST", f"/api/admin/freeze/{sub_account_id}", Account)
+    async def freeze(self, sub_account_id: str, *, idempotency_key: str | None = None) -> Account:
+        path = f"/api/admin/freeze/{sub_account_id}"
+        return await self._send("POST", path, Account, None, idempotency_key)
 
-    async def unfreeze(self, sub_account_id: str) -> Account:
-        return await self._send("POST", f"/api/admin/unfreeze/{sub_account_id}", Account)
+    async def unfreeze(self, sub_account_id: str, *, idempotency_key: str | None = None) -> Account:
+        path = f"/api/admin/unfreeze/{sub_account_id}"
+        return await self._send("POST", path, Account, None, idempotency_key)
 
-    async def set_liquidation_mode(self, sub_account_id: str, mode: str) -> Account:
+    async def set_liquidation_mode(
+        self, sub_account_id: str, mode: str, *, idempotency_key: str | None = None
+    ) -> Account:
         path = f"/api/admin/liquidation-mode/{sub_account_id}"
-        return await self._send("POST", path, Account, {"mode": mode})
+        return await self._send("POST", path, Account, {"mode": mode}, idempotency_key)
 
     async def set_rules(
         self,
@@ -427,6 +436,7 @@ class PmsClient:
         max_notional_per_trade: Amount,
         max_total_exposure: Amount,
         liquidation_threshold: Amount,
+        idempotency_key: str | None = None,
     ) -> Rules:
         """Set the rules of one account, or with None the global ones. Admins only."""
         body = {
@@ -435,7 +445,8 @@ class PmsClient:
             "maxTotalExposure": _amount(max_total_exposure),
             "liquidationThreshold": _amount(liquidation_threshold),
         }
-        return await self._send("PUT", f"/api/risk-rules/{sub_account_id or 'global'}", Rules, body)
+        path = f"/api/risk-rules/{sub_account_id or 'global'}"
+        return await self._send("PUT", path, Rules, body, idempotency_key)
 
     async def kill_switch(
         self,
@@ -535,9 +546,10 @@ class PmsClient:
         """Return resting orders, newest first."""
         return await self._get(f"/api/trade/orders/{sub_account_id}", tuple[Order, ...])
 
-    async def cancel(self, order_id: str) -> None:
+    async def cancel(self, order_id: str, *, idempotency_key: str | None = None) -> None:
         """Cancel one order; returns once the exchange has confirmed it."""
-        await self.request("DELETE", f"/api/trade/orders/{order_id}")
+        path = f"/api/trade/orders/{order_id}"
+        await self.request("DELETE", path, idempotency_key=idempotency_key)
 
     async def history(
         self, sub_account_id: str, *, limit: int = 50, offset: int = 0, symbol: str | None = None

@@ -22,11 +22,13 @@ from pms.gateway import (
     routes_real,
     routes_rules,
     routes_trade,
-    routing,
 )
 from pms.gateway.context import Gateway, GatewayDependencies
+from pms.gateway.error_answers import on_api_error, on_http, on_invalid
 from pms.gateway.errors import ApiError
 from pms.gateway.pages import add_pages
+from pms.gateway.repeated import KEY_PARAMETER, SECRET_ANSWERS
+from pms.gateway.routing import READ_METHODS
 from pms.gateway.shell import Shell
 from pms.ledger import errors as ledger_errors
 from pms.model.errors import PmsError
@@ -58,7 +60,7 @@ _CODES: tuple[tuple[type[PmsError], RefusalCode], ...] = (
 def _lower(code: RefusalCode) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def handle(request: Request, error: Exception) -> Response:
         headers = {"Retry-After": "1"} if code.http_status == 503 else {}
-        return await routing.on_api_error(
+        return await on_api_error(
             request, ApiError(code.http_status, code.name, code.meaning, headers=headers)
         )
 
@@ -92,9 +94,9 @@ def create_app(deps: GatewayDependencies) -> FastAPI:
         await gateway.sockets.serve(socket)
 
     add_pages(app)
-    app.add_exception_handler(ApiError, routing.on_api_error)
-    app.add_exception_handler(RequestValidationError, routing.on_invalid)
-    app.add_exception_handler(HTTPException, routing.on_http)
+    app.add_exception_handler(ApiError, on_api_error)
+    app.add_exception_handler(RequestValidationError, on_invalid)
+    app.add_exception_handler(HTTPException, on_http)
     for kind, code in _CODES:
         app.add_exception_handler(kind, _lower(code))
     if deps.settings.allowed_origins:
@@ -123,10 +125,15 @@ def _describe(app: FastAPI, version: str) -> None:
                 "key": {"type": "apiKey", "in": "header", "name": "X-PMS-Key"},
             }
             for path, item in schema["paths"].items():
-                for operation in item.values():
+                for method, operation in item.items():
                     operation["responses"].pop("422", None)
-                    if path not in public:
-                        operation["security"] = [{"session": []}, {"key": []}]
+                    if path in public:
+                        continue
+                    operation["security"] = [{"session": []}, {"key": []}]
+                    secret = operation["operationId"] in SECRET_ANSWERS
+                    listed = operation.setdefault("parameters", [])
+                    if method.upper() not in READ_METHODS and not secret and KEY_PARAMETER not in listed:
+                        listed.append(KEY_PARAMETER)
             for unused in ("HTTPValidationError", "ValidationError"):
                 schema["components"]["schemas"].pop(unused, None)
             app.openapi_schema = schema

@@ -5,6 +5,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 from pms.gateway.bounds import IDEMPOTENCY_IN_FLIGHT_MAX
@@ -24,6 +25,8 @@ class Answer:
     status: int
     body: str
     replayed: bool = False
+    nothing_done: bool = False
+    """The request was not understood or not taken: its key is free again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,9 @@ class _InFlight:
 
 
 Work = Callable[[], Awaitable[Answer]]
+
+_running_key: ContextVar[str | None] = ContextVar("running_key", default=None)
+"""The key under which this task is at work already."""
 
 _NOTHING_DONE = frozenset({429, 502, 503})
 """Answers that say that nothing was carried out: the key is free again. 504 (outcome unknown) is kept,
@@ -53,12 +59,16 @@ class IdempotentRequests:
         self._clock = clock
         self._in_flight: dict[str, _InFlight] = {}
 
-    async def run(self, key: str, mark: str, work: Work) -> Answer:
+    async def run(self, key: str, mark: str, work: Work, again: Work | None = None) -> Answer:
         """Return the answer of `work`, or of the earlier request with that key.
 
+        `again` serves a request that an earlier life of the process began and whose answer it did not store:
+        it finds the answer in the books, or carries the request out if that cannot have a second effect.
         Raises ApiError 409 when the key was used with another request, or when it was begun and its outcome
         was never stored: then the caller must look at orders and positions before trying a new key.
         """
+        if _running_key.get() == key:
+            return await work()
         running = self._in_flight.get(key)
         if running is not None:
             _same_request(running.fingerprint, mark)
@@ -71,7 +81,7 @@ class IdempotentRequests:
         promise: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._in_flight[key] = _InFlight(mark, promise)
         try:
-            answer = await self._first(key, mark, work)
+            answer = await self._first(key, mark, work, again)
             promise.set_result(answer)
             return answer
         except BaseException as error:
@@ -83,14 +93,18 @@ class IdempotentRequests:
         finally:
             del self._in_flight[key]
 
-    async def _first(self, key: str, mark: str, work: Work) -> Answer:
+    async def _first(self, key: str, mark: str, work: Work, again: Work | None) -> Answer:
         stored = await self._queries.begin_idempotent(key, mark, self._clock.now_ms())
-        if stored is not None:
+        if stored is not None and (stored.status is not None or again is None or stored.fingerprint != mark):
             return _replay(stored, mark)
-        # If this raises, what was reached is not known: the key stays reserved, a repetition is told to look.
-        answer = await work()
+        token = _running_key.set(key)
         try:
-            if answer.status in _NOTHING_DONE:
+            # If this raises, what was reached is not known: the key stays reserved, a repetition looks first.
+            answer = await (work() if stored is None or again is None else again())
+        finally:
+            _running_key.reset(token)
+        try:
+            if answer.nothing_done or answer.status in _NOTHING_DONE:
                 await self._queries.forget_idempotent(key)
             else:
                 await self._queries.finish_idempotent(key, answer.status, answer.body)
@@ -109,11 +123,15 @@ def _same_request(known: str, mark: str) -> None:
 def _replay(stored: StoredResult, mark: str) -> Answer:
     _same_request(stored.fingerprint, mark)
     if stored.status is None:
-        code = RefusalCode.EXECUTION_UNKNOWN
-        raise ApiError(
-            409,
-            code.name,
-            "An earlier request with this key was begun and its outcome was not stored; look at orders and "
-            "positions before sending it with a new key.",
-        )
+        raise outcome_unknown()
     return Answer(stored.status, stored.body, replayed=True)
+
+
+def outcome_unknown() -> ApiError:
+    """The answer to a repetition while nobody can tell what the first request did."""
+    return ApiError(
+        409,
+        RefusalCode.EXECUTION_UNKNOWN.name,
+        "An earlier request with this key was begun and its outcome was not stored; look at orders and "
+        "positions before sending it with a new key.",
+    )

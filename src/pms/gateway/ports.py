@@ -7,6 +7,7 @@ from typing import Protocol
 from pms.exchange.port import WalletState
 from pms.execution.real_account import RealAccountStatistics
 from pms.execution.real_ladder import RealLadderStatistics
+from pms.ledger.api import TradeRow
 from pms.ledger.queries import BreachRow
 from pms.ledger.records import (
     BalanceLogRow,
@@ -22,6 +23,7 @@ from pms.ledger.records import (
     UserStatus,
 )
 from pms.model.ids import PendingOrderId, PositionId, SubAccountId, UserId
+from pms.model.order import JournalOrder
 from pms.model.trading_rules import RuleSet
 from pms.sync.exchange_closes import ExchangeCloseStatistics
 
@@ -83,6 +85,14 @@ class Queries(Protocol):
 
     async def rule_sets(self, scope: SubAccountId | None, limit: int) -> Sequence[RuleSet]: ...
     async def breaches(self, sub_account_id: SubAccountId, limit: int) -> Sequence[BreachRow]: ...
+
+    async def orders_with_key(self, idempotency_key: str) -> Sequence[JournalOrder]:
+        """Return the journal orders that a request with this key made, oldest first."""
+        ...
+
+    async def trades_of(self, orders: Sequence[JournalOrder]) -> Sequence[TradeRow]:
+        """Return the executions of some orders, oldest first."""
+        ...
 
     async def begin_idempotent(self, key: str, fingerprint: str, now_ms: int) -> StoredResult | None:
         """Reserve a key. None: reserved now; else what is stored for it. Older than 24 h does not count."""

@@ -14,7 +14,7 @@ from pms.gateway import render, wire
 from pms.gateway.context import Gateway, GatewayOf, PrincipalOf
 from pms.gateway.listing import listed, rendered
 from pms.gateway.requests import LiquidationModeBody
-from pms.gateway.routes_trade import KEY_NOTE, close_everything, close_one
+from pms.gateway.routes_trade import close_everything, close_one
 from pms.gateway.routing import AdminRoute, router
 from pms.model.account import AccountStatus, LiquidationMode
 
@@ -98,7 +98,6 @@ async def all_positions(gateway: GatewayOf) -> Response:
     "/force-close/{position_id}",
     response_model=wire.CloseResult,
     operation_id="force_close",
-    openapi_extra=KEY_NOTE,
 )
 async def force_close(
     request: Request, position_id: str, principal: PrincipalOf, gateway: GatewayOf
@@ -111,7 +110,6 @@ async def force_close(
     "/force-close-all/{sub_account_id}",
     response_model=wire.CloseAllResult,
     operation_id="force_close_all",
-    openapi_extra=KEY_NOTE,
 )
 async def force_close_all(
     request: Request, sub_account_id: str, principal: PrincipalOf, gateway: GatewayOf

@@ -12,7 +12,8 @@ from pms.gateway import render, wire
 from pms.gateway.auth import Principal
 from pms.gateway.context import Gateway, GatewayOf, PrincipalOf, elapsed_ms, idempotency_key
 from pms.gateway.errors import refused
-from pms.gateway.idempotency import Answer, fingerprint
+from pms.gateway.idempotency import Answer
+from pms.gateway.repeated import KEY_PARAMETER
 from pms.gateway.requests import NOT_NAMED, LeverageBody, LimitOrderBody, MarketOrderBody
 from pms.gateway.routing import OwnedBodyRoute, UserRoute, router
 from pms.model.account import Position, PositionStatus
@@ -25,17 +26,8 @@ owned = router("/api/trade", "orders", OwnedBodyRoute)
 user = router("/api/trade", "orders", UserRoute)
 ROUTERS: tuple[APIRouter, ...] = (owned, user)
 
-KEY_NOTE = {
-    "parameters": [
-        {
-            "name": "Idempotency-Key",
-            "in": "header",
-            "required": False,
-            "schema": {"type": "string", "maxLength": 128},
-            "description": "The first result of a key is kept for 24 h and given again.",
-        }
-    ]
-}
+KEY_NOTE = {"parameters": [KEY_PARAMETER]}
+"""Documents the key on a route; the route's class takes it in any case."""
 
 
 def ok(status: int, body: BaseModel) -> Answer:
@@ -61,17 +53,9 @@ async def once(
     body: object,
     work: Callable[[], Awaitable[Answer]],
 ) -> Response:
-    """Carry out a request, or give its earlier result when it carries a known Idempotency-Key."""
-    scoped = _scoped(principal, idempotency_key(request))
-    if scoped is None:
-        answer = await work()
-    else:
-        answer = await gateway.idempotent.run(
-            scoped, fingerprint(request.method, request.url.path, body), work
-        )
-    headers = {"Idempotency-Replayed": "true"} if answer.replayed else {}
-    if answer.status in (429, 503):
-        headers["Retry-After"] = "1"
+    """Carry out a request; the route's class sees to it that a known Idempotency-Key never gets here."""
+    answer = await work()
+    headers = {"Retry-After": "1"} if answer.status in (429, 503) else {}
     return Response(answer.body, answer.status, headers, media_type="application/json")
 
 
@@ -184,7 +168,6 @@ async def validate(body: MarketOrderBody, gateway: GatewayOf) -> wire.Validation
     status_code=201,
     response_model=wire.LimitResult,
     operation_id="limit_order",
-    openapi_extra=KEY_NOTE,
 )
 async def limit_order(
     request: Request, body: LimitOrderBody, principal: PrincipalOf, gateway: GatewayOf
@@ -251,7 +234,6 @@ def _close_result(
     "/close/{position_id}",
     response_model=wire.CloseResult,
     operation_id="close_position",
-    openapi_extra=KEY_NOTE,
 )
 async def close(request: Request, position_id: str, principal: PrincipalOf, gateway: GatewayOf) -> Response:
     """Close a position at market."""
@@ -289,7 +271,6 @@ async def close_everything(
     "/close-all/{sub_account_id}",
     response_model=wire.CloseAllResult,
     operation_id="close_all_positions",
-    openapi_extra=KEY_NOTE,
 )
 async def close_all(
     request: Request, sub_account_id: str, principal: PrincipalOf, gateway: GatewayOf

@@ -4,16 +4,14 @@ from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar
 
 from fastapi import APIRouter, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
-from starlette.exceptions import HTTPException
 
 from pms.gateway import wire
 from pms.gateway.auth import Principal
-from pms.gateway.context import Gateway, client_address, gateway_of
-from pms.gateway.errors import ApiError, ErrorItem, forbidden, invalid
+from pms.gateway.context import Gateway, client_address, gateway_of, idempotency_key
+from pms.gateway.errors import ApiError, forbidden, invalid
 from pms.gateway.rate_limit import Allowance, too_many
+from pms.gateway.repeated import SECRET_ANSWERS, once
 from pms.gateway.strict_json import JsonError, parse_json
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -58,6 +56,10 @@ class PublicRoute(APIRoute):
     async def check_body(self, gateway: Gateway, request: Request, body: object) -> None:
         """Hook for ownership that the body decides; it precedes validation (gateway spec 4)."""
 
+    async def respond(self, gateway: Gateway, request: StrictRequest, inner: Handler) -> Response:
+        """Let the handler answer."""
+        return await inner(request)
+
     def get_route_handler(self) -> Handler:
         inner = super().get_route_handler()
 
@@ -70,7 +72,7 @@ class PublicRoute(APIRoute):
             strict.parsed = await _parse(request) if request.method in BODY_METHODS else None
             strict._body = await request.body()
             await self.check_body(gateway, strict, strict.parsed)
-            response = await inner(strict)
+            response = await self.respond(gateway, strict, inner)
             response.headers.setdefault("Cache-Control", "no-store")
             return response
 
@@ -92,6 +94,21 @@ class UserRoute(PublicRoute):
 
     session_only: ClassVar[bool] = False
     admin_only: ClassVar[bool] = False
+
+    @property
+    def takes_key(self) -> bool:
+        """True for routes that change something: all take an Idempotency-Key (gateway spec 6.6, H-36)."""
+        changes = bool(set(self.methods or ()) - READ_METHODS)
+        return changes and self.operation_id not in SECRET_ANSWERS
+
+    async def respond(self, gateway: Gateway, request: StrictRequest, inner: Handler) -> Response:
+        """Let the handler answer, once for each key of a user."""
+        key = idempotency_key(request) if self.takes_key else None
+        if key is None:
+            return await inner(request)
+        principal: Principal = request.state.principal
+        scoped = f"{principal.user_id}:{key}"
+        return await once(gateway, request, request.parsed, scoped, self.operation_id or "", inner)
 
     async def admit(self, gateway: Gateway, request: Request) -> Allowance:
         try:
@@ -160,58 +177,3 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 def router(prefix: str, tag: str, route_class: type[PublicRoute]) -> APIRouter:
     """Make a router whose routes all have one access rule and document the one error body."""
     return APIRouter(prefix=prefix, tags=[tag], route_class=route_class, responses=ERRORS)
-
-
-# --- error answers ------------------------------------------------------------------------------------------
-
-
-def _json(error: ApiError) -> JSONResponse:
-    headers = {"Cache-Control": "no-store", **error.headers}
-    return JSONResponse(error.body(), status_code=error.status, headers=headers)
-
-
-async def on_api_error(request: Request, error: Exception) -> Response:
-    if not isinstance(error, ApiError):
-        raise error
-    return _json(error)
-
-
-async def on_invalid(request: Request, error: Exception) -> Response:
-    """Schema failures are 400 with `details` of dotted paths; values are never repeated (spec 2.2)."""
-    if not isinstance(error, RequestValidationError):
-        raise error
-    details = []
-    for problem in error.errors():
-        place = [str(part) for part in problem["loc"]]
-        path = ".".join(place[1:]) if len(place) > 1 else "body"
-        text = str(problem["msg"]).removeprefix("Value error, ")
-        details.append({"path": path, "message": text, "code": _issue(str(problem["type"]))})
-    text = "; ".join(f"{detail['path']}: {detail['message']}" for detail in details[:5])
-    items = [
-        ErrorItem("VALIDATION_FAILED", f"{detail['path']}: {detail['message']}") for detail in details[:5]
-    ]
-    return _json(ApiError(400, "VALIDATION_FAILED", text, errors=items, details=details[:20]))
-
-
-def _issue(kind: str) -> str:
-    if kind == "missing" or kind.endswith("_type"):
-        return "invalid_type"
-    if kind.startswith(("greater", "too_short", "string_too_short")):
-        return "too_small"
-    if kind.startswith(("less", "too_long", "string_too_long")):
-        return "too_big"
-    return "invalid_value"
-
-
-async def on_http(request: Request, error: Exception) -> Response:
-    """Answers of the framework itself: unknown paths and methods, as JSON (gateway spec 2.1)."""
-    if not isinstance(error, HTTPException):
-        raise error
-    if error.status_code == 404:
-        return _json(ApiError(404, "NOT_FOUND", f"There is nothing at {request.url.path[:200]}."))
-    if error.status_code == 405:
-        allowed = dict(error.headers or {})
-        return _json(
-            ApiError(405, "METHOD_NOT_ALLOWED", f"{request.method} is not possible here.", headers=allowed)
-        )
-    return _json(ApiError(error.status_code, "REQUEST_FAILED", str(error.detail)))

@@ -100,6 +100,24 @@ class Queries:
         rows = await self._store.fetch(sql, self._ours, client_order_id)
         return read_order(rows[0]).order if rows else None
 
+    async def orders_with_key(self, idempotency_key: str) -> Sequence[JournalOrder]:
+        """Return the orders that a request with this key made, in their order. Reads the whole journal: only
+        for a request whose first life did not answer."""
+        sql = "SELECT * FROM pms_order_journal WHERE exchange_account_id = ? AND idempotency_key = ?"
+        rows = await self._store.fetch(sql + " ORDER BY sequence", self._ours, idempotency_key)
+        return [read_order(row).order for row in rows]
+
+    async def trades_of(self, orders: Sequence[JournalOrder]) -> Sequence[TradeRow]:
+        """Return the executions of some orders, oldest first."""
+        found: list[TradeRow] = []
+        for order in orders:
+            if order.exchange_order_id is not None:
+                sql = "SELECT * FROM trade_executions WHERE exchange_order_id = ? AND client_order_id = ?"
+                sql += " ORDER BY timestamp, id"
+                rows = await self._store.fetch(sql, order.exchange_order_id, order.client_order_id)
+                found += [read_trade(row) for row in rows]
+        return found
+
     async def order_by_pending(self, pending_order_id: PendingOrderId) -> JournalOrder | None:
         """Return a journal order by its row id, ended ones included."""
         sql = "SELECT * FROM pms_order_journal WHERE exchange_account_id = ? AND pending_order_id = ?"

@@ -244,6 +244,7 @@ class FakeLedger(FakeControl):
 class FakeQueries(FakeRuleHistory):
     def __init__(self) -> None:
         self.trades: list[TradeRow] = []
+        self.journal: list[JournalOrder] = []
         self.closed: dict[str, PositionRef] = {}
         self.pending: dict[str, PendingRow] = {}
         self.logs: list[BalanceLogRow] = []
@@ -270,6 +271,13 @@ class FakeQueries(FakeRuleHistory):
     async def all_trades(self, sub_account_id: SubAccountId) -> Sequence[ClosingTrade]:
         rows = [row for row in self.trades if row.sub_account_id == sub_account_id]
         return [ClosingTrade(row.timestamp_ms, row.action, row.realized_pnl, row.fee) for row in rows]
+
+    async def orders_with_key(self, idempotency_key: str) -> Sequence[JournalOrder]:
+        return [order for order in self.journal if order.idempotency_key == idempotency_key]
+
+    async def trades_of(self, orders: Sequence[JournalOrder]) -> Sequence[TradeRow]:
+        ids = {order.exchange_order_id for order in orders}
+        return [row for row in self.trades if row.exchange_order_id in ids]
 
     async def begin_idempotent(self, key: str, fingerprint: str, now_ms: int) -> StoredResult | None:
         await asyncio.sleep(0)

@@ -3,6 +3,7 @@ there afterwards (ledger spec 1.1 and 11).
 """
 
 import asyncio
+import atexit
 import shutil
 import sqlite3
 import tempfile
@@ -62,6 +63,7 @@ def _template() -> Path:
     """An empty, migrated database, made once for a run; in memory where the machine has such a folder."""
     memory = Path("/dev/shm")
     folder = Path(tempfile.mkdtemp(prefix="pms-golden-", dir=memory if memory.is_dir() else None))
+    atexit.register(forget)
     asyncio.run(migrate(f"sqlite:///{folder / 'empty.db'}"))
     return folder / "empty.db"
 

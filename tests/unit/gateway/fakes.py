@@ -34,7 +34,6 @@ from pms.gateway.ports import (
     PositionRef,
     Role,
     RulesRow,
-    StoredResult,
     User,
     UserStatus,
 )
@@ -70,6 +69,7 @@ from tests.unit.gateway.fake_cash import FakeCash
 from tests.unit.gateway.fake_clock import ShiftedClock
 from tests.unit.gateway.fake_closing import FakeClosing
 from tests.unit.gateway.fake_control import FakeControl, FakeLeverage, FakeRuleHistory
+from tests.unit.gateway.fake_keys import FakeKeys
 from tests.unit.gateway.fake_previews import FakePreviews
 
 BTC = Symbol("BTC/USDT:USDT")
@@ -241,14 +241,12 @@ class FakeLedger(FakeControl):
         rows.append(RulesRow(f"rule-{len(rows)}", sub_account_id, rules))
 
 
-class FakeQueries(FakeRuleHistory):
+class FakeQueries(FakeRuleHistory, FakeKeys):
     def __init__(self) -> None:
-        self.trades: list[TradeRow] = []
-        self.journal: list[JournalOrder] = []
+        super().__init__()
         self.closed: dict[str, PositionRef] = {}
         self.pending: dict[str, PendingRow] = {}
         self.logs: list[BalanceLogRow] = []
-        self.keys: dict[str, StoredResult] = {}
         self.filters: list[HistoryFilter] = []
 
     async def position(self, position_id: PositionId) -> PositionRef | None:
@@ -271,26 +269,6 @@ class FakeQueries(FakeRuleHistory):
     async def all_trades(self, sub_account_id: SubAccountId) -> Sequence[ClosingTrade]:
         rows = [row for row in self.trades if row.sub_account_id == sub_account_id]
         return [ClosingTrade(row.timestamp_ms, row.action, row.realized_pnl, row.fee) for row in rows]
-
-    async def orders_with_key(self, idempotency_key: str) -> Sequence[JournalOrder]:
-        return [order for order in self.journal if order.idempotency_key == idempotency_key]
-
-    async def trades_of(self, orders: Sequence[JournalOrder]) -> Sequence[TradeRow]:
-        ids = {order.exchange_order_id for order in orders}
-        return [row for row in self.trades if row.exchange_order_id in ids]
-
-    async def begin_idempotent(self, key: str, fingerprint: str, now_ms: int) -> StoredResult | None:
-        await asyncio.sleep(0)
-        known = self.keys.get(key)
-        if known is None:
-            self.keys[key] = StoredResult(fingerprint, None, "")
-        return known
-
-    async def finish_idempotent(self, key: str, status: int, body: str) -> None:
-        self.keys[key] = StoredResult(self.keys[key].fingerprint, status, body)
-
-    async def forget_idempotent(self, key: str) -> None:
-        del self.keys[key]
 
 
 class FakeService(FakeClosing, FakeCash, FakeLeverage, FakePreviews):

@@ -181,6 +181,8 @@ class Executed(msgspec.Struct, frozen=True, rename="camel"):
     trades: tuple[Trade, ...]
     realized_pnl: float | None = None
     new_balance: float | None = None
+    confirmed: bool = True
+    """False: a fast answer; the order is on the exchange and not booked yet."""
 
 
 class Closed(msgspec.Struct, frozen=True, rename="camel"):
@@ -499,9 +501,13 @@ class PmsClient:
         *,
         leverage: Amount = 1,
         reduce_only: bool = False,
+        fast: bool = False,
         idempotency_key: str | None = None,
     ) -> Executed:
-        """Open, add, reduce or flip at market; `side` LONG or SHORT, `quantity` in base units."""
+        """Open, add, reduce or flip at market; `side` LONG or SHORT, `quantity` in base units.
+
+        `fast` may answer before the executions are booked: see `Executed.confirmed`.
+        """
         body = {
             "subAccountId": sub_account_id,
             "symbol": symbol,
@@ -509,6 +515,7 @@ class PmsClient:
             "quantity": _amount(quantity),
             "leverage": _amount(leverage),
             "reduceOnly": reduce_only,
+            "fastExecution": fast,
         }
         return await self._send("POST", "/api/trade", Executed, body, idempotency_key)
 

@@ -9,7 +9,7 @@ from pms.execution.previews import DeskPreview
 from pms.ledger.api import Actor, TradeRow
 from pms.model.account import Position, PositionSide, SubAccount
 from pms.model.ids import PendingOrderId, PositionId, SubAccountId
-from pms.model.money import Money, Price
+from pms.model.money import Money, Price, Quantity
 from pms.model.order import JournalOrder, OrderCode, TimeInForce
 from pms.model.price import BookTicker, MarkPrice
 from pms.model.refusal import Refusal, Refused
@@ -47,6 +47,10 @@ class MarketRequest:
     origin: str = "MANUAL"
     code: OrderCode = OrderCode.MARKET
     idempotency_key: str | None = None
+    fast: bool = False
+    fallback_price: Decimal | None = None
+    """`fast`: answer soon after the exchange has acknowledged the order, whether it is booked or not. The
+    `fallback_price` values an estimate when the exchange names none; it is shown and never booked (H6)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,9 @@ class Executed:
 
     `closed` is the position that a flip or a reduction to zero closed, `realized_pnl` what it realised net of
     fee.
+
+    `confirmed` False: a fast answer. The exchange has the order, but its executions are not booked yet; then
+    there are no trades, `position` is as before, and `estimate` says what is to be expected.
     """
 
     order: JournalOrder | None
@@ -82,6 +89,18 @@ class Executed:
     closed: Position | None = None
     realized_pnl: Money | None = None
     balance: Money | None = None
+    confirmed: bool = True
+    estimate: "Estimate | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What an acknowledged order will probably execute: quantity in base units, average price per unit, fee
+    in the settle asset. For display only; the books take what the exchange confirms (spec H6, D35)."""
+
+    quantity: Quantity
+    price: Price | None
+    fee: Money | None
 
 
 @dataclass(frozen=True, slots=True)

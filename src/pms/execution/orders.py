@@ -1,18 +1,43 @@
 """Carries out admitted orders and waits for their end, for market, limit, close and liquidation."""
 
-from pms.exchange.port import Confirmed, NotSent, OutcomeUnknown, PlaceOutcome, RefusedByExchange
+from dataclasses import dataclass
+from decimal import Decimal
+
+from pms.exchange.port import (
+    Confirmed,
+    NotSent,
+    OrderReport,
+    OutcomeUnknown,
+    PlaceOutcome,
+    RefusedByExchange,
+)
 from pms.execution.admission import Admitted
-from pms.execution.api import Executed
+from pms.execution.api import Estimate, Executed
 from pms.execution.sender import OrderSender
 from pms.execution.tracker import OrderProgress, OrderTracker
 from pms.ledger.api import Ledger
 from pms.model.clock import Clock, set_within
 from pms.model.ids import ClientOrderId
+from pms.model.money import Money, Price, round_cost
 from pms.model.order import JournalOrder, OrderState
 from pms.model.refusal import RefusalCode, Refused
 
 _IN_DOUBT = frozenset({OrderState.INTENT, OrderState.UNKNOWN})
 _NEVER_ACCEPTED = frozenset({OrderState.REJECTED, OrderState.NOT_EXECUTED})
+
+
+FAST_SECONDS = 0.25
+"""What a fast answer waits for the booking after the acknowledgement: nearly always it comes within that."""
+
+FEE_RATE_ESTIMATED = Decimal("0.0005")
+"""The incumbent's estimate of a market order's fee (ledger spec 5.0.1); shown, never booked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fast:
+    """A request for a fast answer; `fallback_price` values its estimate when the exchange names no price."""
+
+    fallback_price: Price | None = None
 
 
 class OrderRunner:
@@ -32,19 +57,25 @@ class OrderRunner:
         self._clock = clock
         self._deadline_seconds = deadline_seconds
 
-    async def execute(self, admitted: Admitted) -> Executed | Refused:
+    async def execute(self, admitted: Admitted, fast: Fast | None = None) -> Executed | Refused:
         """Send a MARKET (or IOC) order and return when it is terminal and booked.
 
-        Refused with EXECUTION_UNKNOWN when the deadline passes first: the order stays in the journal and is
-        settled by the stream or the resolver. Cancelling the caller does not cancel the order.
+        `fast` answers at the latest `FAST_SECONDS` after the exchange's acknowledgement, with an estimate;
+        the booking goes on without the caller. Refused with EXECUTION_UNKNOWN when the deadline passes first:
+        the order stays in the journal and is settled by the stream or the resolver. Cancelling the caller
+        does not cancel the order.
         """
         client_id = admitted.intent.client_order_id
         progress = self._tracker.follow(client_id)
         try:
-            refused = _refusal(await self._sender.send(admitted.intent, admitted.order))
+            outcome = await self._sender.send(admitted.intent, admitted.order)
+            refused = _refusal(outcome)
             if refused is not None:
                 return refused
-            if not await self.finish(client_id, progress):
+            if fast is not None and isinstance(outcome, Confirmed):
+                if not await set_within(progress.finished, self._clock, FAST_SECONDS):
+                    return self._acknowledged(admitted, outcome.report, fast)
+            elif not await self.finish(client_id, progress):
                 return _unknown(client_id)
             return self._executed(progress)
         finally:
@@ -71,6 +102,24 @@ class OrderRunner:
     async def finish(self, client_id: ClientOrderId, progress: OrderProgress) -> bool:
         """Wait for the end of an order that is followed already; False when the deadline passes first."""
         return await set_within(progress.finished, self._clock, self._deadline_seconds)
+
+    def _acknowledged(self, admitted: Admitted, report: OrderReport, fast: Fast) -> Executed | Refused:
+        intent = admitted.intent
+        row, owner = self._ledger.order(intent.client_order_id), intent.sub_account_id
+        if row is None or owner is None:
+            return _unknown(intent.client_order_id)
+        price = report.average_price or fast.fallback_price
+        quantity = report.executed_quantity or intent.quantity
+        fee = None if price is None else Money(round_cost(price * quantity * FEE_RATE_ESTIMATED))
+        account = self._ledger.account(owner)
+        return Executed(
+            order=row,
+            position=self._ledger.open_position(owner, intent.symbol),
+            trades=(),
+            balance=account.balance if account else None,
+            confirmed=False,
+            estimate=Estimate(quantity, price, fee),
+        )
 
     def _executed(self, progress: OrderProgress) -> Executed | Refused:
         order = progress.order

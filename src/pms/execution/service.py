@@ -25,7 +25,7 @@ from pms.execution.cash import CashDesk
 from pms.execution.closing import Closer, Closing
 from pms.execution.exchange_net import ExchangeNet
 from pms.execution.live_orders import LiveOrders
-from pms.execution.orders import OrderRunner
+from pms.execution.orders import Fast, OrderRunner
 from pms.execution.previews import DeskPreview, Previews
 from pms.execution.queues import AccountQueues
 from pms.execution.resolver import DoubtResolver
@@ -35,7 +35,7 @@ from pms.execution.views import Views
 from pms.ledger.api import Actor, Ledger
 from pms.model.account import SubAccount
 from pms.model.ids import PendingOrderId, PositionId, SubAccountId
-from pms.model.money import Money
+from pms.model.money import Money, Price
 from pms.model.order import JournalOrder, OrderCode, OrderState, Priority
 from pms.model.price import BookTicker, MarkPrice
 from pms.model.refusal import RefusalCode, Refused
@@ -98,7 +98,13 @@ class Trader:
         await self._priced(request.symbol)
         priority = Priority.USER_CLOSE if request.reduce_only else Priority.ENTRY
         admitted = await self._turn(request.sub_account_id, priority, lambda: self._admission.market(request))
-        return admitted if isinstance(admitted, Refused) else await self._runner.execute(admitted)
+        if isinstance(admitted, Refused):
+            return admitted
+        if not request.fast:
+            return await self._runner.execute(admitted)
+        named = request.fallback_price or self._views.prices.mark_price(request.symbol)
+        price = Price(Decimal(str(named))) if named else None
+        return await self._runner.execute(admitted, Fast(price))
 
     async def limit(self, request: LimitRequest, actor: Actor) -> Resting | Refused:
         """Rest a limit order; see `TradingService.limit`."""

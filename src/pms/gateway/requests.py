@@ -97,7 +97,7 @@ class RulesChangeBody(Body):
 
 class MarketOrderBody(Body):
     """`quantity` in base units; `side` is the position side, any case. Without `leverage` the account's own
-    for the symbol counts."""
+    for the symbol counts. `fallbackPrice` values the estimate of a fast answer, never a booking (H6)."""
 
     sub_account_id: IdText
     symbol: SymbolText
@@ -107,6 +107,7 @@ class MarketOrderBody(Body):
     reduce_only: StrictBool = False
     babysitter_excluded: StrictBool = True
     fast_execution: StrictBool = True
+    fallback_price: PositiveNumber | None = None
 
 
 class LimitOrderBody(Body):

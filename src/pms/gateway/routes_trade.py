@@ -7,7 +7,7 @@ from decimal import Decimal
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
-from pms.execution.api import Cancelled, Executed, LimitRequest, MarketRequest, Resting
+from pms.execution.api import Cancelled, Estimate, Executed, LimitRequest, MarketRequest, Resting
 from pms.gateway import render, wire
 from pms.gateway.auth import Principal
 from pms.gateway.context import Gateway, GatewayOf, PrincipalOf, elapsed_ms, idempotency_key
@@ -112,6 +112,8 @@ async def market_order(
         babysitter_excluded=body.babysitter_excluded,
         origin="MANUAL" if principal.via == "jwt" else "API",
         idempotency_key=_scoped(principal, idempotency_key(request)),
+        fast=body.fast_execution,
+        fallback_price=body.fallback_price,
     )
 
     async def work() -> Answer:
@@ -141,6 +143,19 @@ def _trade_result(gateway: Gateway, request: Request, outcome: Executed) -> wire
         realized_pnl=None if outcome.realized_pnl is None else float(outcome.realized_pnl),
         new_balance=None if outcome.balance is None else float(outcome.balance),
         flipped=flipped,
+        confirmed=outcome.confirmed,
+        estimate=_estimate(outcome.estimate),
+        client_order_id=None if outcome.order is None else outcome.order.client_order_id,
+    )
+
+
+def _estimate(estimate: Estimate | None) -> wire.EstimateBody | None:
+    if estimate is None:
+        return None
+    return wire.EstimateBody(
+        quantity=float(estimate.quantity),
+        price=None if estimate.price is None else float(estimate.price),
+        fee=None if estimate.fee is None else float(estimate.fee),
     )
 
 

@@ -263,8 +263,22 @@ class FlippedBody(Wire):
     close_pnl: float | None
 
 
+class EstimateBody(Wire):
+    """What an acknowledged order will probably execute; the books take what the exchange confirms (H6)."""
+
+    quantity: float
+    price: float | None
+    fee: float | None
+
+
 class TradeResult(Wire):
+    """`confirmed` false: a fast answer (`fastExecution`). The exchange has the order, its executions are not
+    booked yet: `trade` is null, `position` is as before, `estimate` is for display only."""
+
     success: bool = True
+    confirmed: bool = True
+    estimate: EstimateBody | None = None
+    client_order_id: str | None = None
     position: LivePositionBody | None
     trade: TradeBody | None
     trades: list[TradeBody]

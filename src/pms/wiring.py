@@ -6,8 +6,10 @@ from pms.bus.hub import EventHub
 from pms.bus.port import SharedState
 from pms.bus.prices import PriceBoard
 from pms.bus.projection import StateProjection
+from pms.exchange.amending import Amender
 from pms.exchange.binance.adapter import BinanceExchange
 from pms.execution.admission import Admission, TradingSwitches
+from pms.execution.amending import OrderAmending
 from pms.execution.control import Enforcer
 from pms.execution.exchange_net import ExchangeNet
 from pms.execution.holdings import Holdings
@@ -275,6 +277,14 @@ def _trader(
         core.live_orders,
         core.views,
         previews,
+        OrderAmending(
+            core.ledger,
+            admission,
+            core.queues,
+            core.live_orders,
+            resolver,
+            Amender(core.exchange.trading, core.clock, core.exchange.now_ms, ORDER_RESULT_DEADLINE_MS / 1000),
+        ),
     )
 
 

@@ -93,6 +93,9 @@ class ScriptedExchange:
     def config(self) -> Any:
         return SimpleNamespace(settle_asset="USDT")
 
+    def now_ms(self) -> int:
+        return self.clock.now_ms()
+
     # --- market ---
     def rules(self) -> dict[Symbol, SymbolRules]:
         return {symbol: symbol_rules(symbol) for symbol in self.symbols}

@@ -19,8 +19,16 @@ from pms.ledger.api import Ledger, NewIntent
 from pms.limits import LIVE_ORDERS_MAX, OPEN_ORDERS_RESERVE
 from pms.model.account import Position, RiskRules, SubAccount
 from pms.model.ids import PositionId, SubAccountId, client_order_id
-from pms.model.money import ZERO, Money, Price
-from pms.model.order import FLIP_ACTION, ApprovedOrder, OrderCode, OrderSide, OrderType
+from pms.model.money import ZERO, Money, Price, Quantity
+from pms.model.order import (
+    FLIP_ACTION,
+    ApprovedAmendment,
+    ApprovedOrder,
+    JournalOrder,
+    OrderCode,
+    OrderSide,
+    OrderType,
+)
 from pms.model.refusal import RefusalCode, Refused
 from pms.model.restriction import Restriction
 from pms.model.symbol import Symbol, SymbolRules
@@ -137,6 +145,31 @@ class Admission:
         action = "LIMIT_CLOSE" if request.reduce_only else "OPEN"
         origin = _Origin(action, request.origin, idempotency_key=request.idempotency_key)
         return self._admit(request.sub_account_id, order, origin)
+
+    def amendment(self, order: JournalOrder, quantity: Quantity, price: Price) -> ApprovedAmendment | Refused:
+        """Admit a change of a resting order to `quantity` in all, at `price`: judged as a new order for what
+        would be left, without the old one; both are reserved until the exchange has spoken."""
+        owner = order.sub_account_id
+        known = None if owner is None else self._live.take_out(order.client_order_id)
+        if known is None or owner is None:
+            return Refused.because(RefusalCode.ORDER_NOT_PENDING)
+        request = OrderRequest(
+            order.symbol,
+            order.position_side,
+            order.type,
+            quantity - order.booked_quantity,
+            order.leverage,
+            order.code,
+            price=price,
+            reduce_only=order.reduce_only,
+            time_in_force=order.time_in_force,
+        )
+        decision = gate.decide(self._gate_input(owner, request))
+        if isinstance(decision, Refused) or decision.price is None:
+            self._live.put_back(known)
+            return decision if isinstance(decision, Refused) else Refused.because(RefusalCode.INVALID_PRICE)
+        self._live.ask_amendment(known, order.booked_quantity, decision.quantity, decision.price)
+        return gate.approve_amendment(order.client_order_id, request, decision, order.booked_quantity)
 
     def close(
         self,

@@ -48,6 +48,7 @@ class LiveOrders:
         self._by_symbol: dict[Symbol, dict[ClientOrderId, None]] = {}
         self._sides: dict[tuple[Symbol, OrderSide], SideLoad] = {}
         self._on_change: Callable[[Symbol], None] | None = None
+        self._asked: dict[ClientOrderId, tuple[Quantity, Price]] = {}
 
     def on_change(self, listener: Callable[[Symbol], None]) -> None:
         """Tell one listener of each symbol whose orders changed, in the step that changed them."""
@@ -76,12 +77,46 @@ class LiveOrders:
 
     def release(self, client_order_id: ClientOrderId) -> None:
         """Forget an order that never left: its intent could not be journaled."""
+        self._asked.pop(client_order_id, None)
+        self._remove(client_order_id)
+
+    def take_out(self, client_order_id: ClientOrderId) -> LiveOrder | None:
+        """Leave an order out of account for the rest of a synchronous step, which puts it back."""
+        return self._remove(client_order_id)
+
+    def put_back(self, order: LiveOrder) -> None:
+        """Count an order again that `take_out` gave."""
+        self._put(order)
+
+    def ask_amendment(self, order: LiveOrder, booked: Quantity, left: Quantity, price: Price) -> None:
+        """Count an order that `take_out` gave with the larger of its old and new quantity and price, until
+        `settle_amendment`. `left` is what is to execute after the change, beside what is `booked`."""
+        worst = max(price, order.price or price)
+        self._asked[order.client_order_id] = (Quantity(booked + left), worst)
+        self._put(replace(order, remaining=max(order.remaining, left), price=worst))
+
+    def settle_amendment(self, client_order_id: ClientOrderId, row: JournalOrder | None) -> None:
+        """The exchange has spoken on a change: count the order as the journal has it now."""
+        self._asked.pop(client_order_id, None)
+        if row is not None:
+            self.apply([row])
+
+    def _following(self, known: LiveOrder, row: JournalOrder) -> LiveOrder:
+        asked = self._asked.get(row.client_order_id)
+        if asked is None:
+            price, left = known.price if row.price is None else row.price, row.remaining_quantity
+        else:
+            price, left = asked[1], Quantity(max(row.remaining_quantity, asked[0] - row.booked_quantity))
+        return replace(known, remaining=left, price=price, leverage=row.leverage)
+
+    def _remove(self, client_order_id: ClientOrderId) -> LiveOrder | None:
         order = self._orders.pop(client_order_id, None)
         if order is None:
-            return
+            return None
         _discard(self._by_account, order.sub_account_id, client_order_id)
         _discard(self._by_symbol, order.symbol, client_order_id)
         self._count(order, -order.remaining)
+        return order
 
     def apply(self, orders: Sequence[JournalOrder]) -> None:
         """Follow committed journal rows: shrink by what is booked, drop what is terminal."""
@@ -92,10 +127,14 @@ class LiveOrders:
             known = self._orders.get(row.client_order_id)
             if known is None:
                 self._put(_from_journal(row))
-            elif (known.remaining, known.leverage) != (row.remaining_quantity, row.leverage):
-                changed = replace(known, remaining=row.remaining_quantity, leverage=row.leverage)
-                self._orders[row.client_order_id] = changed
-                self._count(known, row.remaining_quantity - known.remaining)
+                continue
+            follows = self._following(known, row)
+            if follows.price != known.price:
+                self._remove(row.client_order_id)
+                self._put(follows)
+            elif follows != known:
+                self._orders[row.client_order_id] = follows
+                self._count(known, follows.remaining - known.remaining)
 
     def of_account(self, account: SubAccountId) -> Iterator[LiveOrder]:
         return (self._orders[key] for key in self._by_account.get(account, ()))

@@ -66,6 +66,8 @@ class DoubtResolver:
         self._doubts: dict[ClientOrderId, None] = {}
         self._pursued: set[ClientOrderId] = set()
         self._beyond_proof: set[ClientOrderId] = set()
+        self.changing: set[ClientOrderId] = set()
+        """Orders whose change is on its way: what is heard of their size meanwhile may be older."""
         self._wake = asyncio.Event()
         self._settled = self._absent = self._retries = 0
 
@@ -140,6 +142,9 @@ class DoubtResolver:
             return await self._prove_absence(order)
         await self._book_missing(order, answer)
         if not answer.status.terminal:
+            if order.type is OrderType.LIMIT and order.client_order_id not in self.changing:
+                # A change whose answer was lost, or that somebody made by hand: the exchange's word counts.
+                await self._ledger.record_amended(order.client_order_id, answer.quantity, answer.price)
             return True
         row = await self._ledger.record_terminal(
             order.client_order_id, answer.status, answer.executed_quantity

@@ -10,6 +10,7 @@ from decimal import Decimal
 
 from pms.exchange.port import AccountView, CancelVerdict, MarketData, Trading
 from pms.execution.admission import Admission, Admitted
+from pms.execution.amending import OrderAmending
 from pms.execution.api import (
     AccountState,
     Cancelled,
@@ -65,6 +66,7 @@ class Trader:
         live_orders: LiveOrders,
         views: Views,
         previews: Previews,
+        amending: OrderAmending,
     ) -> None:
         self._ledger = ledger
         self._trading = trading
@@ -75,6 +77,7 @@ class Trader:
         self._resolver = resolver
         self._queues = queues
         self._views = views
+        self._amending = amending
         self._cash = CashDesk(ledger, admission, queues, live_orders)
         self._takeover = Takeover(ledger, live_orders, views.prices, self.cancel_order)
         self._previews = previews
@@ -193,6 +196,23 @@ class Trader:
             *(self.close_with(one, code, action, priority, idempotency_key) for one in position_ids)
         )
         return dict(zip(position_ids, results, strict=True))
+
+    async def amend(
+        self,
+        pending_order_id: PendingOrderId,
+        actor: Actor,
+        *,
+        quantity: Decimal | None = None,
+        price: Decimal | None = None,
+    ) -> Resting | Refused:
+        """Change quantity (in all) or price of a resting order; see `OrderAmending.amend`."""
+        order = self._ledger.order_by_pending(pending_order_id)
+        if order is None:
+            return Refused.because(RefusalCode.ORDER_NOT_PENDING)
+        try:
+            return await self._amending.amend(order, quantity, price)
+        except asyncio.QueueFull:
+            return _too_many()
 
     async def cancel(self, pending_order_id: PendingOrderId, actor: Actor) -> Cancelled | Refused:
         """Cancel a resting order; its final state is the exchange's word only (gateway spec H-23)."""

@@ -301,6 +301,16 @@ class Ledger(ControlLedger, Protocol):
         placed again (decision 11)."""
         ...
 
+    async def ask_amendment(self, client_order_id: ClientOrderId, quantity: Quantity) -> JournalOrder | None:
+        """Note, before it is asked for, that an order may execute `quantity` in all; None when it is over."""
+        ...
+
+    async def record_amended(
+        self, client_order_id: ClientOrderId, quantity: Quantity, price: Price
+    ) -> JournalOrder | None:
+        """Note quantity and price that a resting order has on the exchange now. Idempotent."""
+        ...
+
     async def resting_of_the_incumbent(self) -> Sequence[RestingRow]:
         """Return the incumbent's resting orders that are not in the journal yet."""
         ...

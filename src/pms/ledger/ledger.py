@@ -292,6 +292,20 @@ class LedgerService(Movements, FundingService, ControlOperations):
 
         return (await self._writer.submit(run, Wants(client_order_id=client_order_id)))[0]
 
+    async def ask_amendment(self, client_order_id: ClientOrderId, quantity: Quantity) -> JournalOrder | None:
+        def run(plan: Plan, _: Known) -> JournalOrder | None:
+            return orders.ask_amendment(plan, plan.book.orders.get(client_order_id), quantity)
+
+        return (await self._writer.submit(run))[0]
+
+    async def record_amended(
+        self, client_order_id: ClientOrderId, quantity: Quantity, price: Price
+    ) -> JournalOrder | None:
+        def run(plan: Plan, _: Known) -> JournalOrder | None:
+            return orders.record_amended(plan, plan.book.orders.get(client_order_id), quantity, price)
+
+        return (await self._writer.submit(run))[0]
+
     async def resting_of_the_incumbent(self) -> Sequence[RestingRow]:
         return await self.queries.resting_of_the_incumbent()
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import structlog
 
 from pms.exchange.errors import ExchangeError
-from pms.exchange.port import AccountConfigEvent, AccountEvent, OrderEvent, StreamGap, UserEvent
+from pms.exchange.port import AccountConfigEvent, AccountEvent, OrderEvent, OrderReport, StreamGap, UserEvent
 from pms.execution.exchange_net import ExchangeNet
 from pms.execution.fees import fee_in_settle_asset
 from pms.execution.real_account import RealAccount
@@ -20,6 +20,7 @@ from pms.execution.resolver import DoubtResolver
 from pms.ledger.api import Ledger
 from pms.ledger.errors import FenceLostError, LedgerError
 from pms.model.fill import ExchangeFill
+from pms.model.order import JournalOrder, OrderType
 from pms.model.symbol import Symbol
 from pms.sync.adopted_orders import adopt_repriced_chase
 from pms.sync.recovery import GapFiller, first_cause
@@ -144,6 +145,10 @@ class UserEventProcessor:
         # All commits of one event are queued before the first is awaited, so that they share one commit
         # group.
         async with asyncio.TaskGroup() as commits:
+            if row is not None and self._changed(row, report):
+                commits.create_task(
+                    self._ledger.record_amended(report.client_order_id, report.quantity, report.price)
+                )
             if row is not None and row.exchange_order_id is None:
                 commits.create_task(self._ledger.record_acknowledged(report.client_order_id, report.order_id))
             if event.fill is not None:
@@ -160,6 +165,14 @@ class UserEventProcessor:
         if report.status.terminal and self._ledger.order(report.client_order_id) is not None:
             # Terminal on the exchange, yet not all of it is booked: a fill is still on its way, or was lost.
             self._resolver.watch(report.client_order_id)
+
+    def _changed(self, row: JournalOrder, report: OrderReport) -> bool:
+        """True when a resting order has another size on the exchange than in the journal: a change whose
+        answer was lost, or one made by hand. While a change is on its way its own answer counts."""
+        if row.type is not OrderType.LIMIT or report.price <= 0 or report.quantity <= 0:
+            return False
+        different = (row.quantity, row.price) != (report.quantity, report.price)
+        return different and report.client_order_id not in self._resolver.changing
 
     def statistics(self) -> UserEventStatistics:
         return UserEventStatistics(

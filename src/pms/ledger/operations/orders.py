@@ -11,7 +11,7 @@ from pms.ledger.rendering import Cell, json_number
 from pms.model.event import JsonValue
 from pms.model.exchange_close import NEVER_REPLACED, NEVER_REPLACED_CODES
 from pms.model.ids import ClientOrderId, ExchangeOrderId, PendingOrderId
-from pms.model.money import ZERO, Quantity, round_cost
+from pms.model.money import ZERO, Price, Quantity, round_cost
 from pms.model.order import ExchangeOrderStatus, JournalOrder, OrderCode, OrderState, OrderType
 from pms.model.order_life import Denied, OrderInput, OrderLife
 from pms.model.symbol import Symbol
@@ -215,6 +215,43 @@ def record_fill(plan: Plan, record: OrderRecord, quantity: Quantity, notional: D
     """Note the booking of an execution: `quantity` in base units, `notional` in the settle asset."""
     total = record.booked_notional + notional
     return settle(plan, replace(record, booked_notional=total), life_of(record).fill(quantity))
+
+
+def ask_amendment(plan: Plan, record: OrderRecord | None, quantity: Quantity) -> JournalOrder | None:
+    """Note that a change is about to be asked for: until the exchange has spoken the larger quantity counts.
+    None when the order does not rest any more."""
+    if record is None:
+        return None
+    life = life_of(record).ask_amendment(quantity)
+    return None if isinstance(life, Denied) else settle(plan, record, life)
+
+
+def record_amended(
+    plan: Plan, record: OrderRecord | None, quantity: Quantity, price: Price
+) -> JournalOrder | None:
+    """Note quantity and price that a resting order has on the exchange now, in the journal and in its row of
+    `pending_orders`. Idempotent; an order that does not rest any more stays as it is."""
+    if record is None:
+        return None
+    order, life = record.order, life_of(record).amend(quantity)
+    if isinstance(life, Denied) or (order.quantity, order.price) == (life.quantity, price):
+        return order
+    if order.pending_order_id is not None:
+        values: dict[str, Cell] = {"quantity": life.quantity, "price": price}
+        plan.update("pending_orders", (order.pending_order_id,), values)
+    changed = price != order.price or life.quantity != order.quantity
+    after = settle(plan, replace(record, order=replace(order, price=price)), life)
+    plan.update("pms_order_journal", (plan.ours, order.client_order_id), {"price": price})
+    if changed and order.sub_account_id is not None:
+        data: dict[str, JsonValue] = {
+            "orderId": order.pending_order_id,
+            "symbol": order.symbol,
+            "side": order.position_side.value,
+            "price": json_number(price),
+            "quantity": json_number(life.quantity),
+        }
+        plan.event("order_amended", order.sub_account_id, data)
+    return after
 
 
 def life_of(record: OrderRecord) -> OrderLife:

@@ -181,8 +181,7 @@ class Executed(msgspec.Struct, frozen=True, rename="camel"):
     trades: tuple[Trade, ...]
     realized_pnl: float | None = None
     new_balance: float | None = None
-    confirmed: bool = True
-    """False: a fast answer; the order is on the exchange and not booked yet."""
+    confirmed: bool = True  # False: a fast answer; on the exchange, and not booked yet
 
 
 class Closed(msgspec.Struct, frozen=True, rename="camel"):
@@ -372,7 +371,7 @@ class PmsClient:
         return await self._send("POST", "/api/sub-accounts", Account, body, idempotency_key)
 
     async def deposit(
-        self, sub_account_id: str, amount: Amount, *, idempotency_key: str | None = None
+        self, sub_account_id: str, amount: Amount, idempotency_key: str | None = None
     ) -> Account:
         """Move money from the house to the account; a negative amount moves it back. Admins only."""
         body = {"addBalance": _amount(amount)}
@@ -417,15 +416,14 @@ class PmsClient:
         return await self._send("POST", path, TakenOver, None, idempotency_key)
 
     async def freeze(self, sub_account_id: str, *, idempotency_key: str | None = None) -> Account:
-        path = f"/api/admin/freeze/{sub_account_id}"
-        return await self._send("POST", path, Account, None, idempotency_key)
+        return await self._send("POST", f"/api/admin/freeze/{sub_account_id}", Account, None, idempotency_key)
 
     async def unfreeze(self, sub_account_id: str, *, idempotency_key: str | None = None) -> Account:
         path = f"/api/admin/unfreeze/{sub_account_id}"
         return await self._send("POST", path, Account, None, idempotency_key)
 
     async def set_liquidation_mode(
-        self, sub_account_id: str, mode: str, *, idempotency_key: str | None = None
+        self, sub_account_id: str, mode: str, idempotency_key: str | None = None
     ) -> Account:
         path = f"/api/admin/liquidation-mode/{sub_account_id}"
         return await self._send("POST", path, Account, {"mode": mode}, idempotency_key)
@@ -504,10 +502,8 @@ class PmsClient:
         fast: bool = False,
         idempotency_key: str | None = None,
     ) -> Executed:
-        """Open, add, reduce or flip at market; `side` LONG or SHORT, `quantity` in base units.
-
-        `fast` may answer before the executions are booked: see `Executed.confirmed`.
-        """
+        """Open, add, reduce or flip at market; `side` LONG or SHORT, `quantity` in base units. `fast` may
+        answer before the executions are booked: see `Executed.confirmed`."""
         body = {
             "subAccountId": sub_account_id,
             "symbol": symbol,
@@ -555,8 +551,7 @@ class PmsClient:
 
     async def cancel(self, order_id: str, *, idempotency_key: str | None = None) -> None:
         """Cancel one order; returns once the exchange has confirmed it."""
-        path = f"/api/trade/orders/{order_id}"
-        await self.request("DELETE", path, idempotency_key=idempotency_key)
+        await self.request("DELETE", f"/api/trade/orders/{order_id}", idempotency_key=idempotency_key)
 
     async def history(
         self, sub_account_id: str, *, limit: int = 50, offset: int = 0, symbol: str | None = None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-from pms.ledger.api import Actor, BookedFill, NewAccount, NewIntent
+from pms.ledger.api import Actor, BookedFill, NewAccount, NewIntent, PoolShare
 from pms.ledger.ledger import LedgerService, open_ledger
 from pms.model.account import PositionSide, SubAccount
 from pms.model.fill import ExchangeFill, FillSource
@@ -144,6 +144,7 @@ class Desk:
         action: str = "OPEN",
         origin: str = "MANUAL",
         acknowledge: bool = True,
+        shares: tuple[PoolShare, ...] = (),
     ) -> JournalOrder:
         """An intent, acknowledged by the exchange; LIMIT when it has a price."""
         sequence = self.ledger.allocate_sequence()
@@ -164,6 +165,7 @@ class Desk:
             code=code,
             action=action,
             origin=origin,
+            shares=shares,
         )
         order = await self.ledger.record_intent(intent)
         if acknowledge:

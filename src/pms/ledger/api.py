@@ -14,6 +14,8 @@ from typing import Protocol
 
 from pms.ledger.api_control import Actor as Actor
 from pms.ledger.api_control import ControlLedger
+from pms.ledger.pools import Pool as Pool
+from pms.ledger.pools import PoolShare as PoolShare
 from pms.model.account import AccountStatus, LiquidationMode, Position, PositionSide, RiskRules, SubAccount
 from pms.model.event import DurableEvent, JsonValue
 from pms.model.fill import ExchangeFill, FillKey
@@ -51,6 +53,7 @@ class HouseLineKind(StrEnum):
     SUSPENSE = "SUSPENSE"
     LATE_FILL = "LATE_FILL"
     TAKEOVER = "TAKEOVER"
+    POOL = "POOL"
     ASSIGNMENT = "ASSIGNMENT"
     DUST = "DUST"
     INSURANCE = "INSURANCE"
@@ -65,7 +68,7 @@ class HouseLineKind(StrEnum):
 @dataclass(frozen=True, slots=True)
 class NewIntent:
     """An order about to be sent. `sequence` comes from `Ledger.allocate_sequence`, the id is derived from
-    it."""
+    it. An order of the house with `shares` is a pooled close: its fills are passed on to them."""
 
     sequence: int
     client_order_id: ClientOrderId
@@ -85,6 +88,7 @@ class NewIntent:
     position_id: PositionId | None = None
     babysitter_excluded: bool = True
     idempotency_key: str | None = None
+    shares: tuple[PoolShare, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +160,7 @@ class Committed:
     restrictions: tuple[RestrictionEntry, ...] = ()
     rule_sets: tuple[RuleSet, ...] = ()
     equity_marks: tuple[EquityMark, ...] = ()
+    pools: tuple[Pool, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -403,6 +408,19 @@ class Ledger(ControlLedger, Protocol):
         legs, no fee. It reduces an opposite position first (action ASSIGN) and opens or adds with the rest.
         The account's margin is the caller's to check. Raises AccountNotFoundError, InvalidAmountError,
         RequestError when the house holds less or the account may not open."""
+        ...
+
+    def pools(self) -> Sequence[Pool]:
+        """Return the pooled orders that are live or not wholly passed on yet."""
+        ...
+
+    def passing_on(self, symbol: Symbol) -> Decimal:
+        """Return the signed quantity that the house holds of a symbol only to pass it on to closers."""
+        ...
+
+    async def allocate_pool(self, client_order_id: ClientOrderId, parts_max: int) -> Committed:
+        """Pass on the next parts of a pooled order's booked fills, at their own price and fee, each exactly
+        once: how far it went is committed with it. Nothing happens when nothing is pending."""
         ...
 
     async def set_house_limit(self, symbol: Symbol | None, notional_max: Money | None, actor: Actor) -> None:

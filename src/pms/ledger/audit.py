@@ -13,6 +13,7 @@ from pms.ledger.audit_checkpoints import check_checkpoints
 from pms.ledger.audit_funding import check_funding
 from pms.ledger.audit_liquidations import check_liquidations
 from pms.ledger.audit_money import check_balances, check_journal, check_owed, check_wallet
+from pms.ledger.audit_pools import check_pools
 from pms.ledger.audit_positions import (
     check_allocations,
     check_house,
@@ -142,6 +143,7 @@ def _audit_one(tables: AuditTables, exchange: ExchangeFigures | None) -> list[Ch
         check_house(tables),
         *check_netting(tables, positions),
         check_orders(tables),
+        check_pools(tables),
         check_checkpoints(tables),
         *check_funding(tables),
         *check_chain(tables),

@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Generic, TypeVar
 
 from pms.ledger.api import HouseLineKind, HousePosition
+from pms.ledger.pools import Pool
 from pms.model.account import Position, RiskRules, SubAccount
 from pms.model.fill import FillKey
 from pms.model.ids import ClientOrderId, PendingOrderId, PositionId, SubAccountId
@@ -157,6 +158,7 @@ class Book:
         self.owed_rows: Overlay[SubAccountId, bool] = Overlay(base.owed_rows if base is not None else None)
         self.fill_keys: Overlay[FillKey, bool] = Overlay(base.fill_keys if base is not None else None)
         self.ended: Overlay[ClientOrderId, OrderRecord] = Overlay(base.ended if base is not None else None)
+        self.pools: Overlay[ClientOrderId, Pool] = Overlay(base.pools if base is not None else None)
         self.event_sequence: Overlay[SubAccountId, int] = Overlay(
             base.event_sequence if base is not None else None
         )
@@ -206,6 +208,7 @@ class Book:
         self.owed_rows.merge()
         self.fill_keys.merge()
         self.ended.merge()
+        self.pools.merge()
         self.event_sequence.merge()
         self.restrictions.merge()
         self.rule_sets.merge()

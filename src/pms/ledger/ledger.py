@@ -31,6 +31,7 @@ from pms.ledger.operations.fills import book_fill
 from pms.ledger.operations.foreign import settle_holders
 from pms.ledger.operations.funding import correct_funding
 from pms.ledger.plan import Plan, Settings
+from pms.ledger.pooling import Pooling
 from pms.ledger.queries import Queries
 from pms.ledger.store import Store
 from pms.ledger.writer import Known, Wants, Writer, WriterStatistics
@@ -59,7 +60,7 @@ CHECKPOINT_LINES_IN_COMMIT = 200
 """Few enough that commands wait for a commit of them no longer than for any other."""
 
 
-class LedgerService(Movements, FundingService, ControlOperations):
+class LedgerService(Movements, FundingService, ControlOperations, Pooling):
     """Implements `pms.ledger.api.Ledger`; see there. Made by `open_ledger`."""
 
     def __init__(self, store: Store, settings: Settings, clock: Clock, ids: IdSource, loaded: Loaded) -> None:

@@ -8,6 +8,7 @@ from pms.ledger.book import AccountRecord, Book, ExchangeMirror, HouseLimit, Ord
 from pms.ledger.load_control import load_control
 from pms.ledger.load_funding import load_funding
 from pms.ledger.load_liquidations import load_liquidations
+from pms.ledger.load_pools import load_pools
 from pms.ledger.reader import Reader
 from pms.ledger.rendering import Row, agrees
 from pms.ledger.store import Store
@@ -162,6 +163,7 @@ async def load_book(store: Store, ours: ExchangeAccountId) -> Loaded:
     await _load_positions(store, ours, loaded)
     await _load_rules(store, loaded.book)
     await _load_orders(store, ours, loaded)
+    await load_pools(store, ours, loaded.book)
     await _load_house(store, ours, loaded)
     await load_control(store, ours, loaded.book)
     await load_liquidations(store, ours, loaded.book)

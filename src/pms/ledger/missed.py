@@ -11,6 +11,7 @@ from typing import TypeVar
 from pms.ledger.api import Committed, TradeRow
 from pms.ledger.book import Book, Overlay
 from pms.ledger.load import read_order
+from pms.ledger.pools import Pool
 from pms.ledger.queries import read_event, read_trade
 from pms.ledger.store import Store
 from pms.model.account import Position, PositionStatus
@@ -45,11 +46,19 @@ async def missed_changes(store: Store, ours: ExchangeAccountId, before: Book, af
         restrictions=_restrictions(before, after),
         rule_sets=tuple(_changed(before.rule_sets, after.rule_sets)),
         equity_marks=tuple(_changed(before.equity_marks, after.equity_marks)),
+        pools=(*_passed_on(before, after), *_changed(before.pools, after.pools)),
     )
 
 
 def _changed(before: Overlay[_K, _V], after: Overlay[_K, _V]) -> Iterator[_V]:
     return (value for key, value in after.flat().items() if value is not None and before.get(key) != value)
+
+
+def _passed_on(before: Book, after: Book) -> Iterator[Pool]:
+    """Yield the pools that are done by now; nothing is left of them."""
+    for pool in before.pools.values():
+        if after.pools.get(pool.client_order_id) is None:
+            yield replace(pool, ended=True, allocated=pool.booked)
 
 
 def _restrictions(before: Book, after: Book) -> tuple[RestrictionEntry, ...]:

@@ -13,6 +13,7 @@ import orjson
 from pms.ledger.api import Actor, Committed, HouseLineKind, HousePosition, LiquidationPriceOf, TradeRow
 from pms.ledger.book import AccountRecord, Book, OrderRecord
 from pms.ledger.journal import JournalAccount
+from pms.ledger.pools import Pool
 from pms.ledger.rendering import Cell, json_number, signature
 from pms.ledger.rows import RowWrite
 from pms.model.account import Position, PositionSide, PositionStatus, SubAccount
@@ -72,6 +73,7 @@ class Plan:
         self._lines: list[_Line] = []
         self._positions: dict[PositionId, Position] = {}
         self._orders: dict[ClientOrderId, JournalOrder] = {}
+        self._pools: dict[ClientOrderId, Pool] = {}
         self._symbols: dict[Symbol, None] = {}
         self._house_symbols: dict[Symbol, None] = {}
         self._restrictions: list[RestrictionEntry] = []
@@ -342,6 +344,10 @@ class Plan:
             self.book.pending_index.set(order.pending_order_id, None if terminal else order.client_order_id)
         self._orders[order.client_order_id] = order
 
+        pool = self.book.pools.get(order.client_order_id)
+        if pool is not None and pool.ended is not terminal:
+            self.put_pool(replace(pool, ended=terminal))
+
     def change_order_leverage(self, client_order_id: ClientOrderId, leverage: Decimal) -> None:
         """Give a live order another leverage: what it opens has that one (ledger spec 5.2)."""
         record = self.book.orders.get(client_order_id)
@@ -351,6 +357,27 @@ class Plan:
         values = {**order_values(record, self.now_ms), "leverage": leverage}
         self.update("pms_order_journal", (self.ours, client_order_id), values)
         self.note_order(record)
+
+    def note_pool(self, pool: Pool) -> None:
+        """Let the book and the result follow a pool that was written; one that is done leaves the book."""
+        self.book.pools.set(pool.client_order_id, None if pool.done else pool)
+        self._pools[pool.client_order_id] = pool
+
+    def put_pool(self, pool: Pool) -> None:
+        """Store a changed pool."""
+        after = replace(pool, revision=pool.revision + 1)
+        self.update(
+            "pms_pools",
+            (self.ours, pool.client_order_id),
+            {
+                "allocated": after.allocated,
+                "state": "DONE" if after.done else "OPEN",
+                "revision": after.revision,
+                "updated_at": self.now_ms,
+            },
+            {"revision": pool.revision},
+        )
+        self.note_pool(after)
 
     # --- house ----------------------------------------------------------------------------------------------
     def house_line(
@@ -478,6 +505,7 @@ class Plan:
             restrictions=tuple(self._restrictions),
             rule_sets=tuple(self._rule_sets),
             equity_marks=tuple(self._marks),
+            pools=tuple(self._pools.values()),
         )
         self.book.merge()
         return committed

@@ -9,7 +9,7 @@ from functools import cache
 
 import sqlalchemy as sa
 
-from pms.ledger import schema_accounting, schema_control
+from pms.ledger import schema_accounting, schema_control, schema_pools
 from pms.ledger.columns import column, exact, flag, foreign, index, integer, moment, ours, real, text
 from pms.ledger.columns import metadata as metadata
 from pms.ledger.rendering import Kind
@@ -503,6 +503,7 @@ CHAINED: dict[str, tuple[str, ...]] = {
     "pms_journal_lines": ("*",),
     **schema_accounting.CHAINED,
     **schema_control.CHAINED,
+    **schema_pools.CHAINED,
 }
 """Columns under the hash chain; `*` is all. Names that people may edit freely (an account's name) are left
 out."""

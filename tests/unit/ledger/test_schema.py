@@ -12,8 +12,8 @@ from pms.ledger.schema import metadata
 MADE = {
     ("0001", "postgresql"): "553b91b43d4096b1",
     ("0001", "sqlite"): "a7cec5c3c021182e",
-    ("0002", "postgresql"): "3168d33c137b1195",
-    ("0002", "sqlite"): "005fc6f9838dfd87",
+    ("0002", "postgresql"): "4029ccb2497a6a03",
+    ("0002", "sqlite"): "0bc4bbcb32798fd4",
 }
 URLS = {"postgresql": "postgresql+asyncpg://", "sqlite": "sqlite+pysqlite://"}
 

@@ -12,6 +12,7 @@ from pms.ledger.operations.costs import apply_fill, split_fee
 from pms.ledger.operations.foreign import book_foreign
 from pms.ledger.operations.orders import acknowledge, record_fill
 from pms.ledger.operations.parts import Allocator, Terms, give_house, open_position, reduce_position
+from pms.ledger.operations.pool_rows import add_pool_fill
 from pms.ledger.plan import Plan
 from pms.model.account import AccountStatus, Position, SubAccount
 from pms.model.fill import ExchangeFill, FillKey, FillKind, FillSource
@@ -38,7 +39,11 @@ def book_fill(plan: Plan, fill: ExchangeFill, fee: Decimal, key: FillKey, known:
     record = acknowledge(plan, record, fill.order_id)
     order = record.order
     account = None if order.sub_account_id is None else plan.book.account(order.sub_account_id)
-    if account is None:
+    pool = plan.book.pools.get(order.client_order_id)
+    if pool is not None:
+        _give_house(plan, allocator, fill, fill.quantity, fee, HouseLineKind.POOL)
+        add_pool_fill(plan, pool, fill, fill_id, fee)
+    elif account is None:
         _give_house(plan, allocator, fill, fill.quantity, fee, HouseLineKind.FILL)
     elif account.status is AccountStatus.LIQUIDATED:
         _give_house(plan, allocator, fill, fill.quantity, fee, HouseLineKind.LATE_FILL)

@@ -6,6 +6,7 @@ from decimal import Decimal
 from pms.ledger.api import NewIntent
 from pms.ledger.book import ExchangeMirror, OrderRecord
 from pms.ledger.errors import AccountNotFoundError, OrderNotFoundError
+from pms.ledger.operations.pool_rows import record_pool
 from pms.ledger.plan import Plan, order_values
 from pms.ledger.rendering import Cell, json_number
 from pms.model.event import JsonValue
@@ -67,6 +68,8 @@ def record_intent(plan: Plan, intent: NewIntent) -> JournalOrder:
         idempotency_key=intent.idempotency_key,
     )
     insert_order(plan, OrderRecord(order))
+    if intent.shares:
+        record_pool(plan, intent)
     return order
 
 

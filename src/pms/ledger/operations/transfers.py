@@ -49,7 +49,7 @@ def transfer_to_house(
     position = _open(plan, position_id)
     _require_amounts(quantity, price)
     moved = min(quantity, position.quantity)
-    _against_house(plan, position, moved, price, kind, _closing_terms(position, price, action), reference)
+    against_house(plan, position, moved, price, kind, _closing_terms(position, price, action), reference)
 
 
 def take_over(
@@ -70,7 +70,7 @@ def take_over(
     _require_amounts(wanted, price)
     moved = min(wanted, position.quantity)
     terms = replace(_closing_terms(position, price, TAKEOVER_ACTION), taken_over_by=by.id)
-    _against_house(plan, position, moved, price, HouseLineKind.TAKEOVER, terms, reference)
+    against_house(plan, position, moved, price, HouseLineKind.TAKEOVER, terms, reference)
     facts = {"quantity": plain(moved), "of": plain(position.quantity), "price": plain(price)}
     plan.action(by, "position.takeover", position_id, {"symbol": position.symbol}, {**facts})
 
@@ -170,7 +170,7 @@ def assign(
     plan.action(actor, "house.assign", sub_account_id, None, {**facts})
 
 
-def _against_house(
+def against_house(
     plan: Plan,
     position: Position,
     moved: Decimal,
@@ -178,11 +178,13 @@ def _against_house(
     kind: HouseLineKind,
     terms: Terms,
     reference: str | None,
+    fee: Decimal = ZERO,
 ) -> None:
+    """Move a part of a position to the house; a `fee` that the house has paid for it is the account's."""
     symbol, side = position.symbol, terms.side
     allocator = _begin(plan, FillKind.TRANSFER, symbol, side, price, moved, terms.close_action, reference)
     account = existing(plan, position.sub_account_id)
-    reduce_position(plan, allocator, account, position, moved, ZERO, terms)
+    reduce_position(plan, allocator, account, position, moved, fee, terms)
     give_house(
         plan,
         allocator,
@@ -190,7 +192,7 @@ def _against_house(
         side.opposite,
         price,
         moved,
-        ZERO,
+        -fee,
         kind,
         allocator.fill_id,
         position.sub_account_id,

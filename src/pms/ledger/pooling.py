@@ -1,0 +1,31 @@
+"""The part of the ledger service that passes the fills of pooled orders on; see `pms.ledger.api`."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+from pms.ledger.api import Committed
+from pms.ledger.operations.pools import allocate
+from pms.ledger.plan import Plan
+from pms.ledger.pools import Pool
+from pms.ledger.writer import Known, Writer
+from pms.model.ids import ClientOrderId
+from pms.model.money import ZERO
+from pms.model.symbol import Symbol
+
+
+class Pooling:
+    """Pooled closes: what is open of them, and the next step of their allocation."""
+
+    _writer: Writer
+
+    def pools(self) -> Sequence[Pool]:
+        return list(self._writer.book.pools.values())
+
+    def passing_on(self, symbol: Symbol) -> Decimal:
+        return sum((pool.pending * pool.side.sign for pool in self.pools() if pool.symbol == symbol), ZERO)
+
+    async def allocate_pool(self, client_order_id: ClientOrderId, parts_max: int) -> Committed:
+        def run(plan: Plan, _: Known) -> None:
+            allocate(plan, client_order_id, parts_max)
+
+        return (await self._writer.submit(run))[1]

@@ -29,7 +29,12 @@ async def holders(desk: Desk, *sizes: str) -> list[SubAccount]:
 
 
 async def pooled(
-    desk: Desk, ledger: LedgerService, accounts: list[SubAccount], action: str = "CLOSE"
+    desk: Desk,
+    ledger: LedgerService,
+    accounts: list[SubAccount],
+    action: str = "CLOSE",
+    *,
+    acknowledge: bool = True,
 ) -> JournalOrder:
     """Send one order of the house that closes everything the accounts hold."""
     shares = []
@@ -46,6 +51,7 @@ async def pooled(
         code=OrderCode.HOUSE,
         action=action,
         shares=tuple(shares),
+        acknowledge=acknowledge,
     )
 
 
@@ -132,7 +138,7 @@ async def test_an_order_that_ends_short_leaves_the_rest_of_the_shares_open(
 
 async def test_a_refused_order_holds_nothing(desk: Desk, ledger: LedgerService, database_url: str) -> None:
     accounts = await holders(desk, "1")
-    order = await pooled(desk, ledger, accounts)
+    order = await pooled(desk, ledger, accounts, acknowledge=False)
     await ledger.record_rejected(order.client_order_id, "-2019", "Margin is insufficient.")
     assert not ledger.pools()
     await clean(database_url)

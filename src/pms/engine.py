@@ -260,6 +260,8 @@ class Engine:
             "liquidator": parts.wired.liquidator.run(),
             "restrictions": parts.wired.enforcer.run(),
             "rules": parts.wired.rule_watch.run(),
+            "pooled closes": parts.wired.allocator.run(),
+            "house": parts.wired.house.run(),
             "bus projection": parts.core.projection.run(),
             "engine lease": parts.lease.run(),
             "journal checkpoints": parts.checkpointer.run(),

@@ -13,9 +13,12 @@ from pms.execution.amending import OrderAmending
 from pms.execution.control import Enforcer
 from pms.execution.exchange_net import ExchangeNet
 from pms.execution.holdings import Holdings
+from pms.execution.house import HouseDesk
+from pms.execution.house_orders import HouseOrders
 from pms.execution.liquidator import Liquidator
 from pms.execution.live_orders import LiveOrders
 from pms.execution.orders import OrderRunner
+from pms.execution.pools import PoolAllocator
 from pms.execution.previews import Previews
 from pms.execution.prices import Prices
 from pms.execution.publisher import Publisher
@@ -28,6 +31,7 @@ from pms.execution.sender import OrderSender
 from pms.execution.service import Trader
 from pms.execution.tracker import OrderTracker
 from pms.execution.views import Views
+from pms.execution.worlds import Worlds
 from pms.ledger.ledger import LedgerService
 from pms.limits import ORDER_RESULT_DEADLINE_MS, QUEUED_COMMANDS_PER_ACCOUNT_MAX
 from pms.model.clock import Clock
@@ -36,7 +40,7 @@ from pms.risk.book import RiskBook
 from pms.risk.gate import FlipMode
 from pms.risk.kernel import kernel_named
 from pms.risk.maintenance import MaintenanceBasis, bracket_tables
-from pms.settings import MaintenanceModel, Settings
+from pms.settings import HousePolicy, MaintenanceModel, Settings
 from pms.sync.account_guard import AccountGuard
 from pms.sync.brackets import BracketReader, BracketsBySymbol
 from pms.sync.exchange_closes import ExchangeCloses
@@ -63,6 +67,7 @@ class Core:
     projection: StateProjection
     maintenance: MaintenanceBasis
     brackets: BracketReader
+    worlds: Worlds
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,8 @@ class Wired:
     gap_filler: GapFiller
     sender: OrderSender
     trader: Trader
+    allocator: PoolAllocator
+    house: HouseDesk
     liquidator: Liquidator
     publisher: Publisher
     events: UserEventProcessor
@@ -101,22 +108,24 @@ def build_core(
     )
     hub.add_sink(projection.event)
     maintenance, brackets = MaintenanceBasis(), BracketReader(exchange.market, clock)
+    live_orders, views = LiveOrders(), Views(ledger, holdings, prices, net, clock, maintenance)
     return Core(
         ledger=ledger,
         exchange=exchange,
         clock=clock,
         hub=hub,
         switches=TradingSwitches(),
-        live_orders=LiveOrders(),
+        live_orders=live_orders,
         queues=AccountQueues(QUEUED_COMMANDS_PER_ACCOUNT_MAX),
         tracker=OrderTracker(),
         net=net,
         prices=prices,
         holdings=holdings,
-        views=Views(ledger, holdings, prices, net, clock, maintenance),
+        views=views,
         projection=projection,
         maintenance=maintenance,
         brackets=brackets,
+        worlds=Worlds(ledger, live_orders, prices, exchange.account, net, views.identity_of),
     )
 
 
@@ -135,7 +144,9 @@ def wire(core: Core, settings: Settings) -> Wired:
     book = RiskBook(kernel_named(settings.risk_kernel))
     rule_watch = RuleWatch(ledger, book, core.holdings, core.prices, core.clock)
     admission = _admission(core, settings, real, rule_watch)
-    trader = _trader(core, sender, resolver, admission, _previews(core, book, real))
+    trader, allocator, house = _trading(
+        core, sender, resolver, admission, _previews(core, book, real), settings
+    )
     enforcer = Enforcer(ledger, trader, admission, core.holdings, core.live_orders, core.switches, core.clock)
     liquidator = _liquidator(core, trader)
     publisher = _publisher(core, liquidator, book)
@@ -154,13 +165,15 @@ def wire(core: Core, settings: Settings) -> Wired:
     )
     ladder, closes = _ladder(core, real, trader), _exchange_closes(core)
     booker.on_booked = closes.note
-    _listen(core, publisher, real, enforcer, rule_watch)
+    _listen(core, publisher, real, allocator, house, enforcer, rule_watch)
     return Wired(
         core=core,
         resolver=resolver,
         gap_filler=gap_filler,
         sender=sender,
         trader=trader,
+        allocator=allocator,
+        house=house,
         liquidator=liquidator,
         publisher=publisher,
         events=events,
@@ -174,11 +187,17 @@ def wire(core: Core, settings: Settings) -> Wired:
 
 
 def _listen(
-    core: Core, publisher: Publisher, real: RealAccount, enforcer: Enforcer, rule_watch: RuleWatch
+    core: Core,
+    publisher: Publisher,
+    real: RealAccount,
+    allocator: PoolAllocator,
+    house: HouseDesk,
+    enforcer: Enforcer,
+    rule_watch: RuleWatch,
 ) -> None:
     """Connect commits and prices: memory and risk first, then whoever acts on them."""
-    for on_commit in (publisher.on_commit, real.on_commit, enforcer.on_commit, rule_watch.on_commit):
-        core.ledger.on_commit(on_commit)
+    for part in (publisher, real, allocator, house, enforcer, rule_watch):
+        core.ledger.on_commit(part.on_commit)
     market = core.exchange.market
     market.on_mark(publisher.take_mark)
     market.on_mark(real.take_mark)
@@ -249,7 +268,7 @@ def _admission(core: Core, settings: Settings, real: RealAccount, rule_watch: Ru
         core.live_orders,
         core.holdings,
         core.prices,
-        core.net,
+        core.worlds,
         core.switches,
         core.exchange.market.rules,
         FlipMode(settings.flip_mode.value),
@@ -260,17 +279,38 @@ def _admission(core: Core, settings: Settings, real: RealAccount, rule_watch: Ru
     )
 
 
-def _trader(
-    core: Core, sender: OrderSender, resolver: DoubtResolver, admission: Admission, previews: Previews
-) -> Trader:
-    return Trader(
-        core.ledger,
+def _trading(
+    core: Core,
+    sender: OrderSender,
+    resolver: DoubtResolver,
+    admission: Admission,
+    previews: Previews,
+    settings: Settings,
+) -> tuple[Trader, PoolAllocator, HouseDesk]:
+    ledger, deadline_seconds = core.ledger, ORDER_RESULT_DEADLINE_MS / 1000
+    allocator = PoolAllocator(ledger, core.clock)
+    runner = OrderRunner(ledger, sender, core.tracker, core.clock, deadline_seconds)
+    house_orders = HouseOrders(
+        ledger, core.live_orders, runner, core.tracker, allocator, core.prices, deadline_seconds
+    )
+    house = HouseDesk(
+        ledger,
+        core.worlds,
+        core.live_orders,
+        house_orders,
+        admission,
+        core.switches,
+        admission.symbol_rules,
+        core.clock,
+        unwinds=settings.house_policy is HousePolicy.UNWIND,
+    )
+    trader = Trader(
+        ledger,
         core.exchange.trading,
         core.exchange.market,
-        core.exchange.account,
-        core.net,
+        core.worlds,
         admission,
-        OrderRunner(core.ledger, sender, core.tracker, core.clock, ORDER_RESULT_DEADLINE_MS / 1000),
+        runner,
         core.tracker,
         resolver,
         core.queues,
@@ -285,7 +325,11 @@ def _trader(
             resolver,
             Amender(core.exchange.trading, core.clock, core.exchange.now_ms, ORDER_RESULT_DEADLINE_MS / 1000),
         ),
+        house_orders,
+        core.switches,
+        house.offers,
     )
+    return trader, allocator, house
 
 
 def _previews(core: Core, book: RiskBook, real: RealAccount) -> Previews:

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from pms.execution.api import LimitRequest, MarketRequest, Validation
-from pms.execution.exchange_net import ExchangeNet
 from pms.execution.holdings import Holdings
 from pms.execution.live_orders import LiveOrder, LiveOrders
 from pms.execution.prices import Prices
 from pms.execution.rules import RuleWatch
+from pms.execution.worlds import Worlds
 from pms.ledger.api import Ledger, NewIntent
 from pms.limits import LIVE_ORDERS_MAX, OPEN_ORDERS_RESERVE
 from pms.model.account import Position, RiskRules, SubAccount
@@ -32,7 +32,7 @@ from pms.model.order import (
 from pms.model.refusal import RefusalCode, Refused
 from pms.model.restriction import Restriction
 from pms.model.symbol import Symbol, SymbolRules
-from pms.risk import gate, netting
+from pms.risk import gate, netting, netting_plan
 from pms.risk.displaced import displaced_orders
 from pms.risk.gate import Approved, FlipMode, GateInput, MarkedPosition, OrderRequest
 from pms.risk.leverage import refuse_leverage
@@ -87,7 +87,7 @@ class Admission:
         live_orders: LiveOrders,
         holdings: Holdings,
         prices: Prices,
-        exchange_net: ExchangeNet,
+        worlds: Worlds,
         switches: TradingSwitches,
         rules: Callable[[], dict[Symbol, SymbolRules]],
         flip_mode: FlipMode,
@@ -100,7 +100,7 @@ class Admission:
         self._live = live_orders
         self._holdings = holdings
         self._prices = prices
-        self._net = exchange_net
+        self._worlds = worlds
         self._switches = switches
         self._rules = rules
         self._flip_mode = flip_mode
@@ -187,9 +187,13 @@ class Admission:
         symbol_rules = self.symbol_rules(position.symbol)
         if symbol_rules is None:
             return Refused.because(RefusalCode.UNKNOWN_SYMBOL, symbol=position.symbol)
-        quantity: Decimal = position.quantity
-        for bound in (quantity_max, symbol_rules.quantity_bounds(market=True)[1]):
-            quantity = min(quantity, bound) if bound else quantity
+        target = self._worlds.target(position, quantity_max)
+        plan = netting_plan.plan_change(
+            self._worlds.world(symbol_rules), netting_plan.Close((target,), urgent=True)
+        )
+        if not plan.orders:
+            return _not_sent(plan)
+        quantity = plan.orders[0].quantity
         order = OrderRequest(
             position.symbol,
             position.side.opposite,
@@ -333,7 +337,7 @@ class Admission:
         if approved.opening > 0:
             return False
         outstanding = netting.SymbolBook(
-            self._net.net(request.symbol),
+            self._worlds.net(request.symbol),
             self._live.on_side(request.symbol, OrderSide.BUY),
             self._live.on_side(request.symbol, OrderSide.SELL),
         )
@@ -414,6 +418,16 @@ class Admission:
         elif order.side is OrderSide.SELL and order.mark_at_approval is not None:
             price = max(price, order.mark_at_approval)  # a marketable sell fills at the market, not its price
         return OpenOrder(order.symbol, order.side, order.remaining, price, order.leverage, order.reduce_only)
+
+
+def _not_sent(plan: netting_plan.Plan) -> Refused:
+    """Say why a close needs or finds no order: dust (the caller gives it to the house), or nothing free."""
+    if plan.to_house:
+        part = plan.to_house[0]
+        text = f"{part.quantity} {part.reason.value}"
+        return Refused.because(RefusalCode.EXCHANGE_MIN_NOTIONAL, text, quantity=part.quantity)
+    text = "Nothing is left to reduce: other closing orders cover the position."
+    return Refused.because(RefusalCode.REDUCE_ONLY_REJECTED, text)
 
 
 def _market(request: MarketRequest) -> OrderRequest:

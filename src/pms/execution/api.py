@@ -127,6 +127,40 @@ class ClosedByPrice:
 
 
 @dataclass(frozen=True, slots=True)
+class HouseHolding:
+    """What the house holds of a symbol. `passing_on` of it belongs to closers and is on its way to them;
+    `limit` in USDT at mark."""
+
+    symbol: Symbol
+    signed_quantity: Decimal
+    signed_cost: Decimal
+    passing_on: Decimal
+    mark: Price | None
+    unrealized_pnl: Money | None
+    limit: Money | None
+
+
+@dataclass(frozen=True, slots=True)
+class HouseClosed:
+    """What an order of the house closed, and the signed rest."""
+
+    symbol: Symbol
+    quantity: Quantity
+    left: Decimal
+    orders: tuple[JournalOrder, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HouseAssigned:
+    """What an account got from the house, and at which price; no trades: it had been assigned before."""
+
+    symbol: Symbol
+    quantity: Quantity
+    price: Price
+    trades: tuple[TradeRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Validation:
     """Outcome of the gate without sending. `computed` holds the figures of ledger spec 4.2, by their wire
     names."""
@@ -148,6 +182,24 @@ class Exposure:
     balanced: bool
     watermark_ms: int
     holders: tuple[tuple[SubAccountId, str, PositionSide, Decimal], ...]
+
+
+class HouseService(Protocol):
+    """What the house holds, and what an administrator does with it (decision 6)."""
+
+    def holdings(self) -> Sequence[HouseHolding]: ...
+    async def close(
+        self, symbol: Symbol, quantity: Decimal | None, actor: Actor
+    ) -> HouseClosed | Refused: ...
+    async def assign(
+        self,
+        symbol: Symbol,
+        sub_account_id: SubAccountId,
+        quantity: Decimal,
+        leverage: Decimal,
+        actor: Actor,
+        reference: str | None = None,
+    ) -> HouseAssigned | Refused: ...
 
 
 class TradingService(Protocol):

@@ -11,23 +11,20 @@ from decimal import Decimal
 
 import structlog
 
-from pms.exchange.errors import ExchangeError
-from pms.exchange.port import AccountView
 from pms.execution.admission import Admission, Admitted
 from pms.execution.api import ClosedByPrice, Executed
-from pms.execution.exchange_net import ExchangeNet, Identity, read_net
 from pms.execution.live_orders import LiveOrder, LiveOrders
 from pms.execution.orders import OrderRunner
 from pms.execution.prices import Prices
 from pms.execution.queues import AccountQueues
+from pms.execution.worlds import Worlds
 from pms.ledger.api import HouseLineKind, Ledger
 from pms.model.account import Position
 from pms.model.ids import PositionId
 from pms.model.money import Money, Price, round_nearest
 from pms.model.order import JournalOrder, OrderCode, OrderSide, OrderState, OrderType, Priority
 from pms.model.refusal import RefusalCode, Refused
-from pms.model.symbol import Symbol
-from pms.risk import netting
+from pms.risk.netting_plan import Close, Reason, plan_change
 
 log = structlog.get_logger(__name__)
 
@@ -43,7 +40,7 @@ ACTION_CHARACTERS_MAX = 64
 _NOT_A_REASON = frozenset({"OPEN", "ADD", "LIQUIDATE", "TAKEOVER", "ADMIN_TAKEOVER"})
 """Actions that say more than why a position was closed; a strategy cannot claim them."""
 
-_EXCHANGE_CANNOT = frozenset(
+EXCHANGE_CANNOT = frozenset(
     {
         RefusalCode.EXCHANGE_MIN_NOTIONAL,
         RefusalCode.EXCHANGE_QTY_TOO_SMALL,
@@ -87,9 +84,7 @@ class Closer:
         queues: AccountQueues,
         live_orders: LiveOrders,
         prices: Prices,
-        identity_of: Callable[[Symbol], Identity],
-        account: AccountView,
-        exchange_net: ExchangeNet,
+        worlds: Worlds,
         cancel_order: Callable[[JournalOrder], Awaitable[object]],
     ) -> None:
         self._ledger = ledger
@@ -98,9 +93,7 @@ class Closer:
         self._queues = queues
         self._live = live_orders
         self._prices = prices
-        self._identity_of = identity_of
-        self._account = account
-        self._net = exchange_net
+        self._worlds = worlds
         self._cancel_order = cancel_order
 
     async def close(self, wanted: Closing) -> Executed | Refused:
@@ -112,12 +105,9 @@ class Closer:
         position = self._ledger.position(wanted.position_id)
         if position is None:
             return Refused.because(RefusalCode.POSITION_CLOSED)
-        if (
-            self._identity_of(position.symbol).exchange_net is None
-            and wanted.priority is not Priority.LIQUIDATION
-        ):
+        if wanted.priority is not Priority.LIQUIDATION and not self._worlds.known(position.symbol):
             return Refused.because(RefusalCode.EXCHANGE_STATE_UNKNOWN)
-        await self._free_capacity(position, wanted)
+        await self.free_capacity(position, wanted.quantity)
         done = await self._close_unbacked(position, wanted)
         asked = False
         for _ in range(SLICES_MAX):
@@ -126,7 +116,7 @@ class Closer:
                 return done or Refused.because(RefusalCode.POSITION_CLOSED)
             result = await self._slice(position, wanted, left)
             if isinstance(result, Refused):
-                if not asked and _refused_on_the_wire(result) and await self._ask_net():
+                if not asked and refused_on_the_wire(result) and await self._worlds.ask_net():
                     asked = True  # decision 12: the position is queried, and the remainder decided again
                     continue
                 return done if done is not None and _nothing_left(result) else result
@@ -209,7 +199,7 @@ class Closer:
         once, and the next attempt decides by what they say then.
         """
         refusal = refused.refusals[0]
-        if refusal.code not in _EXCHANGE_CANNOT:
+        if refusal.code not in EXCHANGE_CANNOT:
             return False
         if refusal.code not in _MINIMUMS or "exchange_code" not in refusal.fields:
             return True
@@ -221,50 +211,23 @@ class Closer:
         smallest, _ = rules.quantity_bounds(market=True)
         return quantity < smallest or quantity * Decimal(repr(mark)) < rules.notional_min
 
-    async def _ask_net(self) -> bool:
-        try:
-            await read_net(self._account, self._net)
-        except ExchangeError as error:
-            log.warning("real_positions_unknown", error=str(error))
-            return False
-        return True
-
     async def _close_unbacked(self, position: Position, wanted: Closing) -> Executed | None:
-        """Transfer what a persistent desync leaves without backing; nothing while anything is in flight.
-
-        The report that made the difference may be late (a stream that stalls), so the exchange is asked
-        before anything is given away; without an answer everything is closed by real orders.
-        """
-        symbol = position.symbol
-        if not self._desynced(symbol) or not await self._ask_net() or not self._desynced(symbol):
+        """Transfer what a persistent desync leaves without backing; nothing while anything is in flight."""
+        rules = self._admission.symbol_rules(position.symbol)
+        if rules is None or not await self._worlds.confirmed_difference(position.symbol):
             return None
-        held, net = self._ledger.position(position.id), self._net.net(symbol)
-        if held is None or net is None:
+        held = self._ledger.position(position.id)
+        if held is None:
             return None
-        virtual_net = self._ledger.virtual_net(symbol)
-        house = self._ledger.expected_net(symbol) - virtual_net
-        unbacked = netting.unbacked(held.side, net, virtual_net, house)
-        quantity = held.quantity if wanted.quantity is None else min(wanted.quantity, held.quantity)
-        if not min(unbacked, quantity) > 0:
-            return None
-        action = "DESYNC_CLOSE" if wanted.stated_price is None else wanted.action
-        result = await self._transfer(
-            wanted, min(unbacked, quantity), HouseLineKind.NETTING_DIFFERENCE, action, wanted.stated_price
-        )
-        return result if isinstance(result, Executed) else None
-
-    def _desynced(self, symbol: Symbol) -> bool:
-        """True when the difference as it is now has persisted, and no order can explain it."""
-        if any(True for _ in self._live.of_symbol(symbol)):
-            return False
-        identity = self._identity_of(symbol)
-        judged = identity.virtual_net + identity.house_net
-        return (
-            not identity.balanced
-            and identity.exchange_net is not None
-            and identity.exchange_net == self._net.net(symbol)
-            and judged == self._ledger.expected_net(symbol)
-        )
+        target = self._worlds.target(held, wanted.quantity)
+        plan = plan_change(self._worlds.world(rules, differs=True), Close((target,), urgent=True))
+        for part in plan.to_house:
+            if part.reason is Reason.UNBACKED:
+                kind = HouseLineKind.NETTING_DIFFERENCE
+                action = "DESYNC_CLOSE" if wanted.stated_price is None else wanted.action
+                result = await self._transfer(wanted, part.quantity, kind, action, wanted.stated_price)
+                return result if isinstance(result, Executed) else None
+        return None
 
     async def _transfer(
         self,
@@ -297,10 +260,10 @@ class Closer:
             balance=account.balance if account else None,
         )
 
-    async def _free_capacity(self, position: Position, wanted: Closing) -> None:
-        """Cancel resting reduce-only orders that hold the closing capacity of the position."""
+    async def free_capacity(self, position: Position, quantity: Decimal | None = None) -> None:
+        """Cancel resting reduce-only orders that hold the closing capacity of the position (decision 16)."""
         taken = self._live.closing(position.sub_account_id, position.symbol, position.side)
-        if wanted.quantity is not None and wanted.quantity <= position.quantity - taken:
+        if not taken or (quantity is not None and quantity <= position.quantity - taken):
             return
         closing = OrderSide.closing(position.side)
         holding = [
@@ -342,7 +305,7 @@ def _nothing_left(refused: Refused) -> bool:
     return refused.refusals[0].code in (RefusalCode.POSITION_CLOSED, RefusalCode.REDUCE_ONLY_REJECTED)
 
 
-def _refused_on_the_wire(refused: Refused) -> bool:
+def refused_on_the_wire(refused: Refused) -> bool:
     refusal = refused.refusals[0]
     return refusal.code is RefusalCode.REDUCE_ONLY_REJECTED and "exchange_code" in refusal.fields
 

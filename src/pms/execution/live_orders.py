@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TypeVar
 
-from pms.ledger.api import NewIntent
+from pms.ledger.api import NewIntent, Pool
 from pms.model.account import PositionSide
 from pms.model.ids import ClientOrderId, SubAccountId
 from pms.model.money import ZERO, Price, Quantity
@@ -39,8 +39,19 @@ class LiveOrder:
     mark_at_approval: Price | None
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Closing capacity of an account's position that something without an order of the account's own will
+    use: a share of a pooled order, or a transfer that is not booked yet. `side` is that of the close."""
+
+    sub_account_id: SubAccountId
+    symbol: Symbol
+    side: OrderSide
+    quantity: Decimal
+
+
 class LiveOrders:
-    """Live orders indexed by sub-account and by symbol. Event-loop thread only."""
+    """Live orders indexed by sub-account and by symbol, and claims. Event-loop thread only."""
 
     def __init__(self) -> None:
         self._orders: dict[ClientOrderId, LiveOrder] = {}
@@ -49,6 +60,8 @@ class LiveOrders:
         self._sides: dict[tuple[Symbol, OrderSide], SideLoad] = {}
         self._on_change: Callable[[Symbol], None] | None = None
         self._asked: dict[ClientOrderId, tuple[Quantity, Price]] = {}
+        self._claims: dict[str, tuple[Claim, ...]] = {}
+        self._claimed: dict[tuple[SubAccountId, Symbol, OrderSide], Decimal] = {}
 
     def on_change(self, listener: Callable[[Symbol], None]) -> None:
         """Tell one listener of each symbol whose orders changed, in the step that changed them."""
@@ -59,6 +72,14 @@ class LiveOrders:
 
     def reserve(self, intent: NewIntent, mark: Price | None) -> None:
         """Count an order from now on; called in the same synchronous step as the gate."""
+        if intent.shares:
+            self.claim(
+                intent.client_order_id,
+                [
+                    Claim(share.sub_account_id, intent.symbol, intent.side, share.quantity)
+                    for share in intent.shares
+                ],
+            )
         self._put(
             LiveOrder(
                 intent.client_order_id,
@@ -77,6 +98,7 @@ class LiveOrders:
 
     def release(self, client_order_id: ClientOrderId) -> None:
         """Forget an order that never left: its intent could not be journaled."""
+        self.unclaim(client_order_id)
         self._asked.pop(client_order_id, None)
         self._remove(client_order_id)
 
@@ -136,6 +158,46 @@ class LiveOrders:
                 self._orders[row.client_order_id] = follows
                 self._count(known, follows.remaining - known.remaining)
 
+    def apply_pools(self, pools: Sequence[Pool]) -> None:
+        """Follow committed pooled orders: each claims what it may still close of its shares."""
+        for pool in pools:
+            self.claim(
+                pool.client_order_id,
+                [Claim(share.sub_account_id, pool.symbol, pool.side, left) for share, left in pool.claims()],
+            )
+
+    def claim(self, name: str, claims: Sequence[Claim]) -> None:
+        """Hold closing capacity under a name; what that name held before is given back."""
+        self.unclaim(name)
+        if claims:
+            self._claims[name] = tuple(claims)
+        for one in claims:
+            key = (one.sub_account_id, one.symbol, one.side)
+            self._claimed[key] = self._claimed.get(key, ZERO) + one.quantity
+
+    def unclaim(self, name: str) -> None:
+        """Give back what a name holds."""
+        for one in self._claims.pop(name, ()):
+            key = (one.sub_account_id, one.symbol, one.side)
+            left = self._claimed[key] - one.quantity
+            if left:
+                self._claimed[key] = left
+            else:
+                del self._claimed[key]
+
+    def of_the_house(self, symbol: Symbol, side: OrderSide) -> Decimal:
+        """Return Σ remaining of the house's own orders on one side: pooled ones are the closers'."""
+        return sum(
+            (
+                self._orders[key].remaining
+                for key in self._by_account.get(None, ())
+                if key not in self._claims
+                and self._orders[key].symbol == symbol
+                and self._orders[key].side is side
+            ),
+            ZERO,
+        )
+
     def of_account(self, account: SubAccountId) -> Iterator[LiveOrder]:
         return (self._orders[key] for key in self._by_account.get(account, ()))
 
@@ -165,9 +227,9 @@ class LiveOrders:
 
     def closing(self, account: SubAccountId, symbol: Symbol, side: PositionSide) -> Decimal:
         """Return Σ quantity of the account's reduce-only orders that would close its position of that
-        side."""
+        side, and of the claims on it."""
         closes = OrderSide.closing(side)
-        return sum(
+        return self._claimed.get((account, symbol, closes), ZERO) + sum(
             (
                 order.remaining
                 for order in self.of_account(account)

@@ -77,9 +77,26 @@ class OrderRunner:
                     return self._acknowledged(admitted, outcome.report, fast)
             elif not await self.finish(client_id, progress):
                 return _unknown(client_id)
-            return self._executed(progress)
+            row = progress.order
+            if row is None:
+                return Refused.because(RefusalCode.EXECUTION_UNKNOWN)
+            return self._executed(row, progress) if row.booked_quantity else _nothing_executed(row)
         finally:
             self._tracker.forget(client_id)
+
+    async def complete(self, admitted: Admitted, progress: OrderProgress) -> JournalOrder | Refused:
+        """Send a MARKET order that is followed already, the house's ones too, and return it when it has ended
+        with a fill, all of it booked."""
+        client_id = admitted.intent.client_order_id
+        refused = _refusal(await self._sender.send(admitted.intent, admitted.order))
+        if refused is not None:
+            return refused
+        if not await self.finish(client_id, progress):
+            return _unknown(client_id)
+        row = progress.order
+        if row is None:
+            return Refused.because(RefusalCode.EXECUTION_UNKNOWN)
+        return row if row.booked_quantity else _nothing_executed(row)
 
     async def rest(self, admitted: Admitted) -> JournalOrder | Refused:
         """Send a resting order and return its journal row once the exchange has accepted it."""
@@ -121,12 +138,9 @@ class OrderRunner:
             estimate=Estimate(quantity, price, fee),
         )
 
-    def _executed(self, progress: OrderProgress) -> Executed | Refused:
-        order = progress.order
-        if order is None or order.sub_account_id is None:
+    def _executed(self, order: JournalOrder, progress: OrderProgress) -> Executed | Refused:
+        if order.sub_account_id is None:
             return Refused.because(RefusalCode.EXECUTION_UNKNOWN)
-        if order.booked_quantity == 0:
-            return _nothing_executed(order)
         account = self._ledger.account(order.sub_account_id)
         return Executed(
             order=order,

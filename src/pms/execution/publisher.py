@@ -110,6 +110,7 @@ class Publisher:
         for position in ledger.open_positions():
             book.set_position(position)
         live_orders.apply(ledger.open_orders())
+        live_orders.apply_pools(ledger.pools())
 
     # --- inputs: synchronous, never waiting ---
 
@@ -161,6 +162,7 @@ class Publisher:
 
     def _follow(self, committed: Committed) -> None:
         self._live.apply(committed.orders)
+        self._live.apply_pools(committed.pools)
         self._holdings.apply(committed)
         for account in committed.accounts:
             self._book.set_account(account, self._ledger.rules(account.id))

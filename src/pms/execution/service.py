@@ -8,8 +8,8 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 
-from pms.exchange.port import AccountView, CancelVerdict, MarketData, Trading
-from pms.execution.admission import Admission, Admitted
+from pms.exchange.port import CancelVerdict, MarketData, Trading
+from pms.execution.admission import Admission, Admitted, TradingSwitches
 from pms.execution.amending import OrderAmending
 from pms.execution.api import (
     AccountState,
@@ -24,8 +24,9 @@ from pms.execution.api import (
 )
 from pms.execution.cash import CashDesk
 from pms.execution.closing import Closer, Closing
-from pms.execution.exchange_net import ExchangeNet
+from pms.execution.house_orders import HouseOrders
 from pms.execution.live_orders import LiveOrders
+from pms.execution.mass_close import Many, MassClose
 from pms.execution.orders import Fast, OrderRunner
 from pms.execution.previews import DeskPreview, Previews
 from pms.execution.queues import AccountQueues
@@ -33,6 +34,7 @@ from pms.execution.resolver import DoubtResolver
 from pms.execution.takeover import Takeover
 from pms.execution.tracker import OrderTracker
 from pms.execution.views import Views
+from pms.execution.worlds import Worlds
 from pms.ledger.api import Actor, Ledger
 from pms.model.account import SubAccount
 from pms.model.ids import PendingOrderId, PositionId, SubAccountId
@@ -56,8 +58,7 @@ class Trader:
         ledger: Ledger,
         trading: Trading,
         market_data: MarketData,
-        account: AccountView,
-        exchange_net: ExchangeNet,
+        worlds: Worlds,
         admission: Admission,
         runner: OrderRunner,
         tracker: OrderTracker,
@@ -67,6 +68,9 @@ class Trader:
         views: Views,
         previews: Previews,
         amending: OrderAmending,
+        house_orders: HouseOrders,
+        switches: TradingSwitches,
+        house_offers: Callable[[Symbol], Decimal],
     ) -> None:
         self._ledger = ledger
         self._trading = trading
@@ -88,10 +92,19 @@ class Trader:
             queues,
             live_orders,
             views.prices,
-            views.identity_of,
-            account,
-            exchange_net,
+            worlds,
             self.cancel_order,
+        )
+        self._mass_close = MassClose(
+            ledger,
+            worlds,
+            live_orders,
+            house_orders,
+            views.prices,
+            switches,
+            admission.symbol_rules,
+            self._closer,
+            house_offers,
         )
 
     # --- orders ---
@@ -191,11 +204,8 @@ class Trader:
         priority: Priority,
         idempotency_key: str | None = None,
     ) -> Mapping[PositionId, Executed | Refused]:
-        """Close many positions with the given trade action, the largest first; the outcome of each."""
-        results = await asyncio.gather(
-            *(self.close_with(one, code, action, priority, idempotency_key) for one in position_ids)
-        )
-        return dict(zip(position_ids, results, strict=True))
+        """Close many positions with the given trade action; see `MassClose.close`."""
+        return await self._mass_close.close(position_ids, Many(code, action, priority, idempotency_key))
 
     async def amend(
         self,

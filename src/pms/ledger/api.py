@@ -9,11 +9,11 @@ call the book equals the database.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from enum import StrEnum
 from typing import Protocol
 
 from pms.ledger.api_control import Actor as Actor
 from pms.ledger.api_control import ControlLedger
+from pms.ledger.kinds import HouseLineKind as HouseLineKind
 from pms.ledger.pools import Pool as Pool
 from pms.ledger.pools import PoolShare as PoolShare
 from pms.model.account import AccountStatus, LiquidationMode, Position, PositionSide, RiskRules, SubAccount
@@ -42,27 +42,6 @@ from pms.model.trading_rules import EquityMark, RuleSet
 LiquidationPriceOf = Callable[[PositionSide, Decimal, Decimal, Decimal, Decimal, Decimal], Decimal]
 """(side, entry, cash, notional, maintenance rate, threshold) -> static liquidation price (ledger spec
 3.4)."""
-
-
-class HouseLineKind(StrEnum):
-    """Why the house's cash or position changed; one line for each reason (decision 6)."""
-
-    CAPITAL = "CAPITAL"
-    TRANSFER = "TRANSFER"
-    FILL = "FILL"
-    SUSPENSE = "SUSPENSE"
-    LATE_FILL = "LATE_FILL"
-    TAKEOVER = "TAKEOVER"
-    POOL = "POOL"
-    ASSIGNMENT = "ASSIGNMENT"
-    DUST = "DUST"
-    INSURANCE = "INSURANCE"
-    ROUNDING = "ROUNDING"
-    NETTING_DIFFERENCE = "NETTING_DIFFERENCE"
-    OPENING_DIFFERENCE = "OPENING_DIFFERENCE"
-    WRITE_OFF = "WRITE_OFF"
-    FUNDING = "FUNDING"
-    INCOME = "INCOME"
 
 
 @dataclass(frozen=True, slots=True)
@@ -408,6 +387,12 @@ class Ledger(ControlLedger, Protocol):
         legs, no fee. It reduces an opposite position first (action ASSIGN) and opens or adds with the rest.
         The account's margin is the caller's to check. Raises AccountNotFoundError, InvalidAmountError,
         RequestError when the house holds less or the account may not open."""
+        ...
+
+    async def record_action(
+        self, actor: Actor, action: str, target: str | None, facts: Mapping[str, JsonValue]
+    ) -> None:
+        """Record who asked for what, for acts that no other operation records."""
         ...
 
     def pools(self) -> Sequence[Pool]:

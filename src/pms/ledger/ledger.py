@@ -435,6 +435,11 @@ class LedgerService(Movements, FundingService, ControlOperations, Pooling):
     async def last_trade_time_ms(self, symbol: Symbol) -> int:
         return await self.queries.trade_time_ms(symbol, self.last_trade_id(symbol))
 
+    async def record_action(
+        self, actor: Actor, action: str, target: str | None, facts: Mapping[str, JsonValue]
+    ) -> None:
+        await self._writer.submit(lambda plan, _: plan.action(actor, action, target, None, facts))
+
     async def record_unreadable(self, symbol: Symbol, since_ms: int, until_ms: int) -> None:
         span = {"since_ms": since_ms, "until_ms": until_ms}
         await self._writer.submit(

@@ -33,6 +33,8 @@ user_app = typer.Typer(help="Users of the dashboard and the API.", no_args_is_he
 account_app = typer.Typer(help="Sub-accounts.", no_args_is_help=True)
 app.add_typer(user_app, name="user")
 app.add_typer(account_app, name="account")
+house_app = typer.Typer(help="What the house holds.", no_args_is_help=True)
+app.add_typer(house_app, name="house")
 
 
 def _folder(text: str) -> Path:
@@ -323,6 +325,43 @@ def account_freeze(
     from pms.commands import accounts
 
     _guarded(lambda: accounts.freeze({"data_dir": data_dir, "database_url": db}, account, thaw, say))
+
+
+@house_app.command("list")
+def house_list(data_dir: DataDir = None, db: Database = None) -> None:
+    """List what the house holds, and its cash."""
+    from pms.commands import house
+
+    _guarded(lambda: house.show({"data_dir": data_dir, "database_url": db}, say))
+
+
+@house_app.command("close")
+def house_close(
+    symbol: Annotated[str, typer.Argument(help="For example BTC/USDT:USDT.")],
+    quantity: Annotated[str | None, typer.Option(help="A part only, in base units.")] = None,
+    data_dir: DataDir = None,
+    db: Database = None,
+) -> None:
+    """Trade away what the house holds of SYMBOL, through the running engine."""
+    from pms.commands import house
+
+    _guarded(lambda: house.close({"data_dir": data_dir, "database_url": db}, symbol, quantity, say))
+
+
+@house_app.command("assign")
+def house_assign(
+    symbol: Annotated[str, typer.Argument(help="For example BTC/USDT:USDT.")],
+    account: Annotated[str, typer.Argument(help="Name or id of the sub-account.")],
+    quantity: Annotated[str, typer.Argument(help="In base units.")],
+    leverage: Annotated[str, typer.Option(help="Leverage of what it opens.")] = "1",
+    data_dir: DataDir = None,
+    db: Database = None,
+) -> None:
+    """Give a part of what the house holds to ACCOUNT at the fresh mark, through the running engine."""
+    from pms.commands import house
+
+    overrides = {"data_dir": data_dir, "database_url": db}
+    _guarded(lambda: house.assign(overrides, symbol, account, quantity, leverage, say))
 
 
 @app.command()

@@ -147,6 +147,7 @@ async def start_gateway(stack: AsyncExitStack, settings: Settings, parts: Parts)
             main_account=parts.exchange.account,
             exchange_statistics=parts.exchange.statistics,
             real_account=probes.real_account,
+            house=parts.wired.house,
             unfinished_restrictions=parts.wired.enforcer.working,
         )
     )

@@ -15,6 +15,7 @@ from pms.gateway import (
     routes_auth,
     routes_control,
     routes_health,
+    routes_house,
     routes_market,
     routes_money,
     routes_preview,
@@ -84,6 +85,7 @@ def create_app(deps: GatewayDependencies) -> FastAPI:
         routes_money,
         routes_control,
         routes_rules,
+        routes_house,
         routes_health,
     ):
         for router in module.ROUTERS:

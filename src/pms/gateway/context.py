@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from pms.bus.hub import EventHub
-from pms.execution.api import AccountState, TradingService
+from pms.execution.api import AccountState, HouseService, TradingService
 from pms.gateway.auth import Authenticator, Principal
 from pms.gateway.errors import forbidden, invalid, not_found, unauthorized
 from pms.gateway.health import HealthCheck
@@ -44,6 +44,7 @@ class GatewayDependencies:
     main_account: MainAccount | None = None
     exchange_statistics: Callable[[], object] | None = None
     real_account: Callable[[], RealAccountView] | None = None
+    house: HouseService | None = None
     unfinished_restrictions: Callable[[], Sequence[SubAccountId]] = tuple
 
 

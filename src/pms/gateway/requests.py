@@ -138,6 +138,20 @@ class LeverageBody(Body):
     leverage: Leverage
 
 
+class HouseCloseBody(Body):
+    """`quantity` in base units; without one, all that the house holds."""
+
+    symbol: SymbolText
+    quantity: PositiveNumber | None = None
+
+
+class HouseAssignBody(Body):
+    symbol: SymbolText
+    sub_account_id: IdText
+    quantity: PositiveNumber
+    leverage: Leverage
+
+
 class KillSwitchBody(Body):
     """`source` is another than the operator's own only to release it: a rule's lock, an exchange's halt."""
 

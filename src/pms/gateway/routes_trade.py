@@ -41,7 +41,7 @@ def no(outcome: Refused, *, reasons_as_objects: bool = False) -> Answer:
     return Answer(error.status, wire.json_text(error.body()))
 
 
-def _scoped(principal: Principal, key: str | None) -> str | None:
+def scoped_key(principal: Principal, key: str | None) -> str | None:
     """Return the key within its user, so that two users never share one."""
     return None if key is None else f"{principal.user_id}:{key}"
 
@@ -111,7 +111,7 @@ async def market_order(
         reduce_only=body.reduce_only,
         babysitter_excluded=body.babysitter_excluded,
         origin="MANUAL" if principal.via == "jwt" else "API",
-        idempotency_key=_scoped(principal, idempotency_key(request)),
+        idempotency_key=scoped_key(principal, idempotency_key(request)),
         fast=body.fast_execution,
         fallback_price=body.fallback_price,
     )
@@ -198,7 +198,7 @@ async def limit_order(
         reduce_only=body.reduce_only,
         time_in_force=TimeInForce(body.time_in_force),
         origin="MANUAL" if principal.via == "jwt" else "API",
-        idempotency_key=_scoped(principal, idempotency_key(request)),
+        idempotency_key=scoped_key(principal, idempotency_key(request)),
     )
 
     async def work() -> Answer:
@@ -217,7 +217,7 @@ async def limit_order(
 async def close_one(request: Request, gateway: Gateway, principal: Principal, position_id: str) -> Response:
     """Close a position that the caller may touch; also the admin's force-close."""
     checked = await gateway.position_owner(principal, position_id)
-    key = _scoped(principal, idempotency_key(request))
+    key = scoped_key(principal, idempotency_key(request))
 
     async def work() -> Answer:
         outcome = await gateway.deps.service.close(checked, principal.actor, key)
@@ -255,29 +255,33 @@ async def close(request: Request, position_id: str, principal: PrincipalOf, gate
     return await close_one(request, gateway, principal, position_id)
 
 
+def _close_item(position: Position, outcome: Executed | Refused) -> wire.CloseAllItem:
+    """Say what became of one position: one that is closed in part only is no success, and shows its PnL."""
+    item = wire.CloseAllItem(position_id=position.id, symbol=position.symbol, success=True)
+    if isinstance(outcome, Refused):
+        item.success, item.error = False, outcome.refusals[0].message
+        return item
+    item.pnl = None if outcome.realized_pnl is None else float(outcome.realized_pnl)
+    if outcome.closed is None:
+        item.success, item.error = False, "The position is closed in part only; close what is left again."
+    return item
+
+
 async def close_everything(
     request: Request, gateway: Gateway, principal: Principal, sub_account_id: str
 ) -> Response:
     """Close all positions of an account, side by side; the answer lists each outcome."""
     account = gateway.account(principal, sub_account_id)
-    key = _scoped(principal, idempotency_key(request))
-
-    async def one(position: Position) -> wire.CloseAllItem:
-        part = None if key is None else f"{key}:{position.id}"
-        outcome = await gateway.deps.service.close(position.id, principal.actor, part)
-        item = wire.CloseAllItem(position_id=position.id, symbol=position.symbol, success=True)
-        if isinstance(outcome, Refused):
-            item.success = False
-            item.error = outcome.refusals[0].message
-        elif outcome.realized_pnl is not None:
-            item.pnl = float(outcome.realized_pnl)
-        return item
+    key = scoped_key(principal, idempotency_key(request))
 
     async def work() -> Answer:
         state = gateway.deps.service.account_state(account.id)
-        results = await asyncio.gather(*(one(live.position) for live in (state.positions if state else ())))
+        held = [live.position for live in (state.positions if state else ())]
+        ids = [position.id for position in held]
+        outcomes = await gateway.deps.service.close_many(ids, principal.actor, key)
+        results = [_close_item(position, outcomes[position.id]) for position in held]
         closed = sum(item.success for item in results)
-        return ok(200, wire.CloseAllResult(closed=closed, total=len(results), results=list(results)))
+        return ok(200, wire.CloseAllResult(closed=closed, total=len(results), results=results))
 
     return await once(request, gateway, principal, None, work)
 

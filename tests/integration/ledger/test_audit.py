@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from pms.ledger.api import Actor
+from pms.ledger.api import Actor, PoolShare
 from pms.ledger.audit import AuditReport, ExchangeFigures, ExchangePosition, audit
 from pms.ledger.checkpoints import Checkpointer
 from pms.ledger.databases import open_store
@@ -14,7 +14,7 @@ from pms.model.event import JsonValue
 from pms.model.income import FundingKey, FundingRate, Income
 from pms.model.liquidation import LiquidationState
 from pms.model.money import Money, Price, Quantity
-from pms.model.order import ExchangeOrderStatus, OrderSide
+from pms.model.order import ExchangeOrderStatus, OrderCode, OrderSide
 from pms.model.symbol import Symbol
 from tests.support.ledger import ACTOR, BTC, ETH, START_MS, Desk, ManualClock, money, opened
 
@@ -62,6 +62,19 @@ async def move_inside(desk: Desk) -> None:
     await ledger.set_balance(long.id, money("700"), ACTOR)
     await ledger.reset_account(short.id, ACTOR)
     await ledger.set_house_limit(BTC, money("1000"), ACTOR)
+    await close_pooled(desk)
+
+
+async def close_pooled(desk: Desk) -> None:
+    """One order of the house closes for two, and one part of its fill is passed on."""
+    shares = []
+    for name in ("P", "Q"):
+        booked = await desk.buy((await desk.account(name, "500")).id, "1", "100")
+        position = booked.committed.positions[0]
+        shares.append(PoolShare(position.id, position.sub_account_id, position.quantity))
+    order = await desk.order(None, OrderSide.SELL, "2", code=OrderCode.HOUSE, shares=tuple(shares))
+    await desk.book(desk.fill(order, "110"), "0.05")
+    await desk.ledger.allocate_pool(order.client_order_id, 1)
 
 
 @pytest.fixture
@@ -210,3 +223,17 @@ async def test_no_database_is_one_clear_line(tmp_path_factory: pytest.TempPathFa
     with pytest.raises(DatabaseUnavailableError, match="no database"):
         await audit(f"sqlite:///{missing}")
     assert not missing.exists()
+
+
+@pytest.mark.parametrize(
+    ("sql", "row"),
+    [
+        ("UPDATE pms_pools SET allocated = 2", "pms_pools/"),
+        ("UPDATE pms_pool_shares SET quantity = 3 WHERE number = 1", "pms_pools/"),
+        ("UPDATE pms_pool_fills SET price = 111", "pms_pool_fills/"),
+    ],
+)
+async def test_a_pool_that_was_altered_is_found(audited: str, sql: str, row: str) -> None:
+    await tamper(audited, sql)
+    (check,) = [one for one in (await audit(audited)).checks if one.name == "orders: pools"]
+    assert [name for name, _ in check.failures if name.startswith(row)], check.failures

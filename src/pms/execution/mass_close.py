@@ -141,7 +141,8 @@ class MassClose:
         if rules is None or not self._switches.ready:
             code = RefusalCode.UNKNOWN_SYMBOL if rules is None else RefusalCode.NOT_READY
             return {one.id: Refused.because(code) for one in held}
-        await asyncio.gather(*(self._closer.free_capacity(one) for one in held))
+        covered = [one for one in held if self._live.closing(one.sub_account_id, one.symbol, one.side)]
+        await asyncio.gather(*(self._closer.free_capacity(one) for one in covered))
         differs = await self._worlds.confirmed_difference(rules.symbol)
         tallies = {one.id: _Tally(one) for one in held}
         for _ in range(ROUNDS_MAX):

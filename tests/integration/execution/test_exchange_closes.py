@@ -79,6 +79,7 @@ async def test_the_real_account_is_liquidated_with_opposite_holders(tmp_path: Pa
         assert (lab.held("A"), lab.held("B")) == (Decimal("0.3"), Decimal("0.15"))
         assert all(not held.signed_quantity for held in lab.parts.ledger.house_positions())
         # What is left is real again as soon as somebody closes: nobody is trapped.
+        await until(lambda: lab.parts.core.net.net(BTC) is not None, "the stream is back")
         position = lab.position("C")
         assert position is not None
         assert isinstance(await lab.parts.trader.close(position.id, ACTOR), Executed)

@@ -2,8 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager, closing
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from pms.ledger.databases import open_store, sqlite_path
 from pms.ledger.errors import (
     CommitUnknownError,
     DatabaseFullError,
-    DatabaseUnavailableError,
     ExternalWriteError,
     FenceLostError,
     LeaseHeldError,
@@ -26,9 +24,6 @@ from pms.ledger.errors import (
 from pms.ledger.ledger import LedgerService, open_ledger
 from pms.ledger.load import load_book
 from pms.ledger.plan import Settings
-from pms.ledger.rendering import DatabaseValue, Row
-from pms.ledger.statements import Batch, Dialect
-from pms.ledger.store import FenceGuard, Snapshot, Statement, Store
 from pms.ledger.store_sqlite import SqliteStore
 from pms.model.ids import SubAccountId
 from pms.model.order import OrderSide
@@ -44,6 +39,7 @@ from tests.support.ledger import (
     opened,
     sqlite_url,
 )
+from tests.support.lossy_store import LossyStore
 
 
 async def same_as_database(ledger: LedgerService) -> None:
@@ -225,41 +221,6 @@ async def test_a_full_disk_changes_nothing_and_later_works(tmp_path: Path, sqlit
     await ledger.close()
     report = await audit(sqlite_url(tmp_path))
     assert report.passed, report.lines()
-
-
-class LossyStore:
-    """A store whose next COMMIT loses its answer, after or before its effect; then it is away for a while."""
-
-    def __init__(self, inner: Store) -> None:
-        self.inner = inner
-        self.dialect: Dialect = inner.dialect
-        self.lose: str | None = None
-        self.away = 0
-
-    async def fetch(self, sql: str, *values: DatabaseValue) -> list[Row]:
-        return await self.inner.fetch(sql, *values)
-
-    def snapshot(self) -> AbstractAsyncContextManager[Snapshot]:
-        return self.inner.snapshot()
-
-    async def write(self, statements: Sequence[Statement]) -> list[list[Row]]:
-        return await self.inner.write(statements)
-
-    async def commit(self, guard: FenceGuard, group: Sequence[Batch]) -> None:
-        lose, self.lose = self.lose, None
-        if lose != "before":
-            await self.inner.commit(guard, group)
-        if lose is not None:
-            raise CommitUnknownError("the answer was lost")
-
-    async def reconnect(self) -> None:
-        if self.away:
-            self.away -= 1
-            raise DatabaseUnavailableError("away")
-        await self.inner.reconnect()
-
-    async def close(self) -> None:
-        await self.inner.close()
 
 
 async def lossy(url: str) -> tuple[LedgerService, LossyStore, SubAccountId]:

@@ -198,13 +198,20 @@ class LedgerHistory(RuleBasedStateMachine):
             assert row["last"] == self.desk.ledger.event_sequence(account), "9"
 
     def teardown(self) -> None:
-        if hasattr(self, "desk"):
-            while self.waiting:
-                self.deliver(0)
-            while self.orders:
-                self.finish(0, ExchangeOrderStatus.EXPIRED)
-            self.the_invariants_hold()
-            assert self.desk.ledger.open_orders() == [], "5: every order is terminal"
-            self.audited()
-            self.do(self.desk.ledger.close())
-        self.runner.close()
+        try:
+            if hasattr(self, "desk"):
+                self.end()
+        finally:
+            if hasattr(self, "desk"):
+                self.do(self.desk.ledger.close())
+            self.runner.close()
+
+    def end(self) -> None:
+        """Everything arrives and ends."""
+        while self.waiting:
+            self.deliver(0)
+        while self.orders:
+            self.finish(0, ExchangeOrderStatus.EXPIRED)
+        self.the_invariants_hold()
+        assert self.desk.ledger.open_orders() == [], "5: every order is terminal"
+        self.audited()

@@ -77,11 +77,12 @@ class World:
     venue: VenueState
     now_ms: int
     settings: Settings = field(default_factory=lambda: load_settings({"funding": False}))
+    venue_type: type[MemoryVenue] = MemoryVenue
 
     def copy(self, path: Path) -> "World":
         """Return a world of its own that goes on from here."""
         shutil.copy(self.path, path)
-        return World(path, copy.deepcopy(self.venue), self.now_ms, self.settings)
+        return World(path, copy.deepcopy(self.venue), self.now_ms, self.settings, self.venue_type)
 
     def live(self, act: Act, stops_after: int | None = None) -> int | None:
         """Run a life: recover, then `act` with the steps counted. Returns how many there were, None when it
@@ -111,7 +112,7 @@ class World:
         )
         stores.append(cast("SqliteStore", ledger.store))
         await ledger.take_lease("lives", 3_600_000)
-        venue = MemoryVenue(clock, self.venue)
+        venue = self.venue_type(clock, self.venue)
         state = MemoryState(clock)
         await state.start()
         exchange = cast("BinanceExchange", venue)
@@ -124,6 +125,9 @@ class World:
             wired.liquidator.run(),
             wired.publisher.run(),
             wired.real.run(),
+            wired.enforcer.run(),
+            wired.rule_watch.run(),
+            wired.exchange_closes.run(),
             venue.stream(wired.events.handle),
         )
         tasks = [loop.create_task(work) for work in works]

@@ -124,13 +124,14 @@ class MemoryVenue(ScriptedExchange):
         wallet = Money(self.state.wallet)
         self.told.put_nowait(AccountEvent((held,), wallet, Money(Decimal(0)), "ORDER", now_ms, now_ms))
 
-    def foreign(self, symbol: Symbol, signed_quantity: Decimal) -> None:
-        """Somebody trades on the real account by hand, at the symbol's price."""
+    def foreign(self, symbol: Symbol, signed_quantity: Decimal, prefix: str = "web_") -> None:
+        """Somebody trades on the real account by hand, at the symbol's price; the exchange itself by its
+        prefix."""
         side = OrderSide.BUY if signed_quantity > 0 else OrderSide.SELL
         self.state.placed += 1
         order_id = ExchangeOrderId(str(9_000_000 + self.state.placed))
         quantity = Quantity(abs(signed_quantity))
-        client_id = ClientOrderId(f"web_{order_id}")
+        client_id = ClientOrderId(f"{prefix}{order_id}")
         report = self.report(order_id, client_id, symbol, side, ExchangeOrderStatus.NEW, quantity)
         self.state.orders[client_id] = report
         self.execute_resting(client_id, quantity)

@@ -509,8 +509,8 @@ class Ledger(ControlLedger, Protocol):
         self, sub_account_id: SubAccountId | None, rules: RiskRules, actor: Actor
     ) -> None: ...
     async def mark_liquidated(self, sub_account_id: SubAccountId) -> SubAccount:
-        """Set LIQUIDATED and write off what the account owes. Raises InvariantError while a row or an order
-        of the account is open (decision 21)."""
+        """Set LIQUIDATED, write off what the account owes and end its running liquidation as DONE. Raises
+        InvariantError while a row or an order of the account is open (decision 21)."""
         ...
 
     def running_liquidation(self, sub_account_id: SubAccountId) -> LiquidationRecord | None: ...
@@ -528,7 +528,8 @@ class Ledger(ControlLedger, Protocol):
         data: Mapping[str, JsonValue],
     ) -> LiquidationRecord:
         """Record a decision to act on an account before anything is done, with the durable event that tells
-        it (`full_liquidation` or `adl_triggered`). A running one of the account is RELEASED by it."""
+        it (`full_liquidation` or `adl_triggered`). A running one of the account is RELEASED by it. Raises
+        RequestError when the account is LIQUIDATED."""
         ...
 
     async def end_liquidation(self, sub_account_id: SubAccountId, state: LiquidationState) -> None:

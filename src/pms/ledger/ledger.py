@@ -400,7 +400,7 @@ class LedgerService(Movements, FundingService, ControlOperations, Pooling):
         await self._writer.submit(lambda plan, _: accounts.set_rules(plan, sub_account_id, rules, actor))
 
     async def mark_liquidated(self, sub_account_id: SubAccountId) -> SubAccount:
-        return (await self._writer.submit(lambda plan, _: accounts.mark_liquidated(plan, sub_account_id)))[0]
+        return await self.finish_liquidation(sub_account_id)  # no record outlives the account's end
 
     def running_liquidation(self, sub_account_id: SubAccountId) -> LiquidationRecord | None:
         return self._book.liquidations.get(sub_account_id)

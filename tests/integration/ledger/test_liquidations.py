@@ -4,7 +4,7 @@ import orjson
 import pytest
 
 from pms.ledger.audit import audit
-from pms.ledger.errors import AccountNotFoundError
+from pms.ledger.errors import AccountNotFoundError, RequestError
 from pms.ledger.ledger import LedgerService
 from pms.model.account import AccountStatus
 from pms.model.errors import InvariantError
@@ -68,6 +68,20 @@ async def test_an_account_is_liquidated_and_the_record_done_in_one_step(
     await ledger.record_terminal(order.client_order_id, ExchangeOrderStatus.CANCELLED, Quantity(ZERO))
     assert (await ledger.finish_liquidation(account.id)).status is AccountStatus.LIQUIDATED
     assert ledger.running_liquidation(account.id) is None
+    (row,) = await ledger.queries.liquidations(account.id)
+    assert row.state is LiquidationState.DONE
+    assert (await audit(database_url)).passed
+
+
+async def test_no_liquidation_runs_for_an_account_that_is_liquidated(
+    desk: Desk, ledger: LedgerService, database_url: str
+) -> None:
+    account = await desk.account()
+    await begun(ledger, account.id, "ADL_TIER2")
+    assert (await ledger.mark_liquidated(account.id)).status is AccountStatus.LIQUIDATED
+    assert ledger.running_liquidation(account.id) is None
+    with pytest.raises(RequestError, match="LIQUIDATED already"):
+        await begun(ledger, account.id, "ADL_TIER3")
     (row,) = await ledger.queries.liquidations(account.id)
     assert row.state is LiquidationState.DONE
     assert (await audit(database_url)).passed

@@ -7,10 +7,11 @@ from decimal import Decimal
 import orjson
 
 from pms.ledger.api import Actor
+from pms.ledger.errors import RequestError
 from pms.ledger.operations.accounts import existing, mark_liquidated, write_off
 from pms.ledger.plan import Plan
 from pms.ledger.rendering import Cell
-from pms.model.account import SubAccount
+from pms.model.account import AccountStatus, SubAccount
 from pms.model.event import JsonValue
 from pms.model.ids import SubAccountId
 from pms.model.liquidation import LiquidationRecord, LiquidationState
@@ -28,8 +29,12 @@ def begin_liquidation(
     event: str,
     data: Mapping[str, JsonValue],
 ) -> LiquidationRecord:
-    """Record a decision to act, and tell it by `event`. One that runs already is released by it."""
-    existing(plan, account_id)
+    """Record a decision to act, and tell it by `event`. One that runs already is released by it.
+
+    Raises AccountNotFoundError, and RequestError for an account that is LIQUIDATED: nothing is left to do.
+    """
+    if existing(plan, account_id).status is AccountStatus.LIQUIDATED:
+        raise RequestError(f"account {account_id} is LIQUIDATED already; no liquidation of it can begin")
     end_liquidation(plan, account_id, LiquidationState.RELEASED)
     record = LiquidationRecord(
         id=plan.uuid(),

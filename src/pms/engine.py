@@ -183,8 +183,6 @@ class Engine:
             symbols=self._options.symbols,
             speed=self._options.speed,
             accounts=((EMBEDDED_KEY, secret, SIMULATED_WALLET),),
-            # The ledger books no funding yet: a payment would show as a difference for ever.
-            funding=False,
         )
         simulator = Simulator(config, self._clock)
         self._say("starting the simulated exchange with recorded ticks")
@@ -236,6 +234,8 @@ class Engine:
         await wired.core.brackets.read()
         await wired.guard.require()
         await wired.real.start()
+        if not settings.funding:
+            await wired.funding.forget()
         return Parts(wired, state, lease, Checkpointer(ledger, clock), simulator)
 
     async def _shared_state(self, stack: AsyncExitStack) -> SharedState:
@@ -252,9 +252,12 @@ class Engine:
     # --- running ---
 
     async def _start_tasks(self, stack: AsyncExitStack, parts: Parts) -> None:
+        wired = parts.wired
+        heard = parts.exchange.observed(wired.income.observed(wired.events.handle))
         works = {
             "market streams": parts.exchange.run(),
-            "user stream": parts.exchange.user_stream.run(parts.exchange.observed(parts.wired.events.handle)),
+            "user stream": parts.exchange.user_stream.run(heard),
+            "income": wired.income.run(),
             "doubt resolver": parts.wired.resolver.run(),
             "publisher": parts.wired.publisher.run(),
             "liquidator": parts.wired.liquidator.run(),
@@ -271,6 +274,8 @@ class Engine:
             "real ladder": parts.wired.real_ladder.run(),
             "exchange closes": parts.wired.exchange_closes.run(),
         }
+        if self._settings.funding:
+            works["funding"] = wired.funding.run(wired.gap_filler.ready)
         if parts.simulator is not None:
             works["simulated exchange"] = parts.simulator.wait_failed()
         for name, work in works.items():

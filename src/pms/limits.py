@@ -120,6 +120,10 @@ LEDGER_QUEUE_MAX = 10_000
 LEDGER_GROUP_MAX = 64
 """Mutations in one commit group. Overflow: the rest goes into the next group."""
 
+INCOME_REMEMBERED_MAX = 10_000
+"""Lines of the real account's income remembered as posted. Overflow: the oldest is asked of the ledger
+again."""
+
 # --- Market data ---
 
 WATCHED_SYMBOLS_MAX = 300

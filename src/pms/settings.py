@@ -192,8 +192,8 @@ class Settings(BaseSettings):
     funding: bool = Field(
         default_factory=_alone,
         validation_alias="PMS_FUNDING",
-        description="Book funding payments to the accounts that hold the position. Not in this version: "
-        "the engine books none and refuses a set `true`.",
+        description="Book funding payments to the accounts that hold the position. Without it the house "
+        "bears the exchange's; switched on later, it begins then.",
     )
     maintenance: MaintenanceModel = Field(
         MaintenanceModel.INCUMBENT,

@@ -44,6 +44,8 @@ from pms.settings import HousePolicy, MaintenanceModel, Settings
 from pms.sync.account_guard import AccountGuard
 from pms.sync.brackets import BracketReader, BracketsBySymbol
 from pms.sync.exchange_closes import ExchangeCloses
+from pms.sync.funding import ExecutionsRead, FundingBooker
+from pms.sync.income import IncomeReader
 from pms.sync.recovery import GapFiller
 from pms.sync.user_events import FillBooker, UserEventProcessor
 
@@ -77,6 +79,8 @@ class Wired:
     core: Core
     resolver: DoubtResolver
     gap_filler: GapFiller
+    funding: FundingBooker
+    income: IncomeReader
     sender: OrderSender
     trader: Trader
     allocator: PoolAllocator
@@ -170,6 +174,8 @@ def wire(core: Core, settings: Settings) -> Wired:
         core=core,
         resolver=resolver,
         gap_filler=gap_filler,
+        funding=_funding(core, gap_filler, events),
+        income=IncomeReader(ledger, exchange.account, exchange.config.settle_asset, core.clock),
         sender=sender,
         trader=trader,
         allocator=allocator,
@@ -253,6 +259,19 @@ def _exchange_closes(core: Core) -> ExchangeCloses:
         core.net,
         core.prices,
         core.exchange.market.rules,
+        core.clock,
+    )
+
+
+def _funding(core: Core, gap_filler: GapFiller, events: UserEventProcessor) -> FundingBooker:
+    executions = ExecutionsRead(gap_filler, events.last_event_ms, core.exchange.now_ms)
+    return FundingBooker(
+        core.ledger,
+        core.exchange.market,
+        lambda: used_symbols(core),
+        core.prices.mark,
+        executions.through,
+        core.exchange.now_ms,
         core.clock,
     )
 

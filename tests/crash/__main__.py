@@ -85,8 +85,6 @@ def plant(folder: Path, database: str | None) -> Plant:
             str(folder / "sim.db"),
             "--recording",
             "calm",
-            # The ledger books no funding yet; a run across its hour would not balance.
-            "--no-funding",
         ],
         folder / "exchange.log",
         environment,

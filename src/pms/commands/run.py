@@ -199,8 +199,6 @@ async def _until_end(engine: Engine, stopped: asyncio.Event, seconds: float | No
 
 def _refuse_unkept(settings: Settings) -> None:
     """Refuse what was set and is not done yet: with money, ignoring a setting is worse than not starting."""
-    if settings.funding and "funding" in settings.model_fields_set:
-        raise SettingsError("PMS_FUNDING: this version books no funding payments; leave it unset, or false")
     if settings.worker_secret is not None:
         raise SettingsError("PMS_WORKER_SECRET: this version has no callback of workers; leave it unset")
 

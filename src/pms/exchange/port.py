@@ -13,7 +13,7 @@ from typing import Protocol
 from pms.model.bracket import LeverageBracket
 from pms.model.fill import ExchangeFill
 from pms.model.ids import ClientOrderId, ExchangeOrderId, TradeId
-from pms.model.income import Income
+from pms.model.income import FundingRate, Income
 from pms.model.money import Money, Price, Quantity
 from pms.model.order import ApprovedAmendment, ApprovedOrder, ExchangeOrderStatus, OrderSide
 from pms.model.price import BookTicker, MarkPrice, OrderBook, PublicTrade
@@ -214,6 +214,16 @@ class MarketData(Protocol):
 
     async def brackets(self) -> dict[Symbol, tuple[LeverageBracket, ...]]:
         """Return the brackets of every listed contract, lowest notional first. Raises ExchangeError."""
+        ...
+
+    async def funding_rates(self, symbol: Symbol, since_ms: int, until_ms: int) -> Sequence[FundingRate]:
+        """Return the fundings of a symbol that were settled between two times (both included), oldest first:
+        a bounded part of them, and none only when there are none. Raises ExchangeError."""
+        ...
+
+    async def funding_hours(self) -> Mapping[Symbol, int]:
+        """Return the hours between two fundings of each symbol where they are not the default of eight.
+        Raises ExchangeError."""
         ...
 
     def subscribe(self, symbol: Symbol) -> None:

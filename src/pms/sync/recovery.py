@@ -112,6 +112,12 @@ class GapFiller:
         self._closed += 1
         self.ready.set()
 
+    async def read_symbol(self, symbol: Symbol) -> None:
+        """Book what the symbol executed since the last execution that is known without a gap; for those who
+        must know it while the stream is silent. Raises ExchangeError, LedgerError."""
+        await self.ready.wait()
+        await self._fill_symbol((symbol, await self._watermark(symbol, StreamGap(0, 0))))
+
     # `read` holds the symbols whose executions are booked up to this gap's end: what came later waits in the
     # stream. To ask for all of them again at each attempt could weigh more than a minute allows, for ever.
     async def _fill_once(self, gap: StreamGap, first: bool, read: set[Symbol]) -> None:

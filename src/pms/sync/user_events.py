@@ -93,6 +93,10 @@ class UserEventProcessor:
         self._real = real
         self._order_events = self._account_events = self._gaps = self._last_event_ms = 0
 
+    def last_event_ms(self) -> int:
+        """Return the exchange's time of the newest event that is handled; 0 before the first."""
+        return self._last_event_ms
+
     async def handle(self, event: UserEvent) -> None:
         """Apply one event; returns when it is committed. A StreamGap returns when the gap is closed.
 

@@ -78,7 +78,7 @@ def test_an_unusable_setting_is_named(arguments: tuple[str, ...], named: str, tm
 
 @pytest.mark.parametrize(
     ("variable", "value"),
-    [("PMS_FUNDING", "true"), ("PMS_WORKER_SECRET", "s" * 32)],
+    [("PMS_WORKER_SECRET", "s" * 32)],
 )
 def test_a_setting_that_is_not_in_force_yet_is_refused_not_ignored(
     variable: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from pms.ledger.reader import Reader
-from pms.ledger.rendering import Kind, encode
+from pms.ledger.rendering import Kind, encode, time_ms
 from pms.ledger.store import Store
 from pms.model.ids import ExchangeAccountId, SubAccountId
 from pms.model.income import FundingKey, FundingRate, FundingType, Income
@@ -44,8 +44,8 @@ class FundingReads:
         self._store = store
         self._ours = ours
 
-    async def state(self, key: FundingKey) -> FundingState:
-        """Return what is booked of a funding, and for one that is not, what it needs."""
+    async def state(self, key: FundingKey, *, paid: bool = True) -> FundingState:
+        """Return what is booked of a funding, and for one that is not, what it needs; payments if wanted."""
         sql = (
             "SELECT * FROM pms_funding_events WHERE exchange_account_id = ? AND symbol = ?"
             " AND funding_time = ? AND type = ?"
@@ -54,7 +54,7 @@ class FundingReads:
         if rows:
             return FundingState(_funding(Reader("pms_funding_events", rows[0])))
         moved = await self.moved_since(key.symbol, key.time_ms)
-        return FundingState(None, moved, await self._paid(key))
+        return FundingState(None, moved, await self._paid(key) if paid else {})
 
     async def later_than(self, symbol: Symbol, moment_ms: int) -> Sequence[FundingState]:
         """Return the fundings booked for a time after the moment, with their payments, oldest first."""
@@ -90,14 +90,28 @@ class FundingReads:
         return moved
 
     async def first_move_ms(self, symbol: Symbol, since_ms: int) -> int | None:
-        """Return when an account first traded the symbol at or after a moment, None for never."""
+        """Return when an account first traded the symbol, or was adopted with it, at or after a moment; None
+        for never."""
         moment = encode(Kind.TIME, since_ms, sqlite=self._store.dialect == "sqlite")
         sql = (
-            "SELECT trade_time FROM pms_fills WHERE exchange_account_id = ? AND symbol = ?"
-            " AND trade_time >= ? ORDER BY trade_time LIMIT 1"
+            "SELECT min(trade_time) AS first FROM pms_fills"
+            " WHERE exchange_account_id = ? AND symbol = ? AND trade_time >= ?"
         )
         rows = await self._store.fetch(sql, self._ours, symbol, moment)
-        return Reader("pms_fills", rows[0]).number("trade_time") if rows else None
+        sql = (
+            "SELECT min(timestamp) AS first FROM pms_opening_entries"
+            " WHERE exchange_account_id = ? AND symbol = ? AND timestamp >= ?"
+        )
+        rows += await self._store.fetch(sql, self._ours, symbol, moment)
+        return min((time_ms(row["first"]) for row in rows if row["first"] is not None), default=None)
+
+    async def anybody_paid(self, symbol: Symbol, funding_time_ms: int) -> bool:
+        """True when some account had a part in the symbol's fundings of a moment."""
+        sql = (
+            "SELECT 1 AS found FROM pms_funding_payments WHERE exchange_account_id = ? AND symbol = ?"
+            " AND funding_time = ? LIMIT 1"
+        )
+        return bool(await self._store.fetch(sql, self._ours, symbol, funding_time_ms))
 
     async def income_posted(self, epoch: str, income: Income) -> bool:
         """True when the line is in the ledger."""

@@ -1,15 +1,18 @@
 """The part of the ledger's service that books funding and income, and keeps what was read of them."""
 
-from decimal import Decimal
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
 
 from pms.ledger.api import BookedFunding
-from pms.ledger.funding_reads import FundingReads
+from pms.ledger.funding_reads import FundingReads, Paid
 from pms.ledger.operations import funding as operations
 from pms.ledger.plan import Plan
 from pms.ledger.store import Store
 from pms.ledger.writer import Known, Wants, Writer
-from pms.model.ids import ExchangeAccountId
+from pms.model.ids import ExchangeAccountId, SubAccountId
 from pms.model.income import FundingRate, Income
+from pms.model.money import ZERO
 from pms.model.symbol import Symbol
 
 
@@ -19,22 +22,32 @@ class FundingService:
     exchange_account_id: ExchangeAccountId
     store: Store
     _writer: Writer
+    _funding_turn: asyncio.Lock
 
     async def book_funding(self, funding: FundingRate) -> BookedFunding:
-        def run(plan: Plan, known: Known) -> tuple[bool, int, Decimal] | None:
+        async with self._funding_turn:
+            return await self._book_funding(funding)
+
+    async def _book_funding(self, funding: FundingRate) -> BookedFunding:
+        # What was paid is read once: until the funding is written nobody else pays it.
+        paid: Mapping[SubAccountId, Paid] | None = None
+
+        def run(plan: Plan, known: Known) -> operations.FundingStep | None:
             if known.funding.booked is not None:
                 return None
-            return operations.book_funding(plan, funding, known.funding)
+            state = known.funding if paid is None else replace(known.funding, paid=paid)
+            return operations.book_funding(plan, funding, state)
 
-        accounts_paid, amount = 0, Decimal(0)
+        accounts, amount = 0, ZERO
         while True:
-            step, _ = await self._writer.submit(run, Wants(funding=funding.key))
+            wants = Wants(funding=funding.key, funding_begun=paid is not None)
+            step, _ = await self._writer.submit(run, wants)
             if step is None:
-                return BookedFunding(True, accounts_paid, amount)
-            finished, count, part = step
-            accounts_paid, amount = accounts_paid + count, amount + part
-            if finished:
-                return BookedFunding(False, accounts_paid, amount)
+                return BookedFunding(True, accounts, amount)
+            accounts, amount = accounts + step.accounts, amount + step.amount
+            if step.finished:
+                return BookedFunding(False, accounts, amount)
+            paid = step.paid
 
     async def book_income(self, income: Income) -> bool:
         def run(plan: Plan, known: Known) -> bool:
@@ -53,9 +66,12 @@ class FundingService:
 
     async def held_since(self, symbol: Symbol, since_ms: int) -> int | None:
         reads = FundingReads(self.store, self.exchange_account_id)
-        moved = await reads.moved_since(symbol, since_ms)
-        held = [position for position in self._writer.book.positions.values() if position.symbol == symbol]
-        now = {position.sub_account_id: position.signed_quantity for position in held}
-        if any(now.get(each, Decimal(0)) != moved.get(each, Decimal(0)) for each in {*now, *moved}):
-            return since_ms
-        return await reads.first_move_ms(symbol, since_ms)
+        if since_ms == self.last_funding_ms(symbol):
+            # Who held it then was paid then; executions since need not be added up.
+            held = await reads.anybody_paid(symbol, since_ms)
+        else:
+            moved = await reads.moved_since(symbol, since_ms)
+            positions = [each for each in self._writer.book.positions.values() if each.symbol == symbol]
+            now = {each.sub_account_id: each.signed_quantity for each in positions}
+            held = any(now.get(each, ZERO) != moved.get(each, ZERO) for each in {*now, *moved})
+        return since_ms if held else await reads.first_move_ms(symbol, since_ms)

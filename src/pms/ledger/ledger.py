@@ -1,5 +1,6 @@
 """The ledger as a service: the protocol of `pms.ledger.api` over a store, a book and the one writer."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from functools import partial
@@ -70,6 +71,7 @@ class LedgerService(Movements, FundingService, ControlOperations, Pooling):
         super().__init__(Writer(store, settings, clock, ids, loaded))
         self._sequence = loaded.sequence_max
         self._owner = ""
+        self._funding_turn = asyncio.Lock()
         self._loaded: Loaded | None = loaded
         self.directory = Directory(store, clock)
         self.queries = Queries(store, settings.exchange_account_id, clock)

@@ -85,6 +85,7 @@ class Wants:
     client_order_id: ClientOrderId | None = None
     reference: str | None = None
     funding: FundingKey | None = None
+    funding_begun: bool = False
     income: Income | None = None
 
 
@@ -404,7 +405,7 @@ class Writer:
         """Add what an operation that is committed alone needs of funding and income."""
         reads = FundingReads(self._store, self._settings.exchange_account_id)
         if wants.funding is not None:
-            return replace(known, funding=await reads.state(wants.funding))
+            return replace(known, funding=await reads.state(wants.funding, paid=not wants.funding_begun))
         if wants.income is not None:
             return replace(known, income_posted=await reads.income_posted(self.book.epoch, wants.income))
         fill = wants.fill

@@ -6,13 +6,13 @@ booked after the executions before it are read; should one come later all the sa
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 
 from pms.exchange.errors import ExchangeError, UnreadablePayload
-from pms.exchange.port import MarketData
 from pms.ledger.api import Ledger
 from pms.ledger.errors import FenceLostError, LedgerError
 from pms.model.clock import Clock
@@ -32,6 +32,9 @@ DEFAULT_HOURS = 8
 
 DELAY_MS = 10_000
 """After the moment: its last executions arrive, and the exchange writes its history."""
+
+TOLD_LATER_MS = 1_000
+"""Settled times are some milliseconds past those of the schedule (recorded histories)."""
 
 STREAM_ORDER_MS = 1_000
 """By so much two events of the private stream may be out of order."""
@@ -56,6 +59,14 @@ class FundingStatistics:
     failures: int
     given_up: int
     waiting: tuple[Symbol, ...]
+
+
+class FundingHistory(Protocol):
+    """The part of `MarketData` that tells fundings; see there."""
+
+    async def funding_rates(self, symbol: Symbol, since_ms: int, until_ms: int) -> Sequence[FundingRate]: ...
+
+    async def funding_hours(self) -> Mapping[Symbol, int]: ...
 
 
 class ExecutionsRead:
@@ -92,7 +103,7 @@ class FundingBooker:
     def __init__(
         self,
         ledger: Ledger,
-        market: MarketData,
+        history: FundingHistory,
         used: Callable[[], Iterable[Symbol]],
         mark: Callable[[Symbol], MarkPrice | None],
         read_through: Callable[[Symbol, int], Awaitable[None]],
@@ -100,7 +111,7 @@ class FundingBooker:
         clock: Clock,
     ) -> None:
         self._ledger = ledger
-        self._market = market
+        self._history = history
         self._used = used
         self._mark = mark
         self._read_through = read_through
@@ -145,7 +156,7 @@ class FundingBooker:
             if due_ms <= self._ledger.last_funding_ms(symbol) or self._settled.get(symbol) == seen:
                 continue
             try:
-                done = await self._settle(symbol, due_ms)
+                done = await self._settle(symbol, due_ms, now_ms)
             except UnreadablePayload as error:
                 self._fail(symbol, error)
                 done = False
@@ -162,21 +173,20 @@ class FundingBooker:
             self._settled[symbol] = seen
         self._waiting = tuple(waiting)
 
-    async def _settle(self, symbol: Symbol, due_ms: int) -> bool:
+    async def _settle(self, symbol: Symbol, due_ms: int, until_ms: int) -> bool:
         """Book a symbol's fundings through the one that is due; False while the exchange does not tell it."""
         since_ms = max(self._ledger.last_funding_ms(symbol), self._ledger.watermark(SINCE))
         start_ms = await self._ledger.held_since(symbol, since_ms)
-        if start_ms is None:
+        if start_ms is None or start_ms > due_ms + TOLD_LATER_MS:
             return True
-        until_ms = self._now_ms()
         for _ in range(PAGES_MAX):
-            rates = await self._market.funding_rates(symbol, start_ms, until_ms)
+            rates = await self._history.funding_rates(symbol, start_ms, until_ms)
             for rate in rates:
                 await self._book(rate)
             if not rates or rates[-1].key.time_ms >= due_ms:
                 break
             start_ms = rates[-1].key.time_ms + 1
-        return self._ledger.last_funding_ms(symbol) >= due_ms or start_ms > due_ms
+        return self._ledger.last_funding_ms(symbol) >= due_ms
 
     async def _book(self, rate: FundingRate) -> None:
         symbol, moment_ms = rate.key.symbol, rate.key.time_ms
@@ -210,7 +220,7 @@ class FundingBooker:
         if self._clock.monotonic() - self._hours_read_at < INTERVALS_SECONDS:
             return
         try:
-            self._hours = dict(await self._market.funding_hours())
+            self._hours = dict(await self._history.funding_hours())
             self._hours_read_at = self._clock.monotonic()
         except ExchangeError as error:  # the marks tell the schedule too
             log.warning("funding_intervals_unread", error=str(error))

@@ -4,6 +4,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from pms.engine import EMBEDDED_KEY
+from pms.ledger.operations.funding import payment
 from tests.support.clocks import FUNDING_SECONDS, HOUR_SECONDS, PushedClock
 from tests.support.laboratory import BTC, ETH, LONG, NATIVE, SHORT, Laboratory, laboratory
 from tests.support.waiting import until
@@ -49,6 +50,7 @@ async def test_a_funding_moves_real_money_to_the_holders_and_one_while_down_is_c
     tmp_path: Path,
 ) -> None:
     clock = clock_before_a_funding(8)
+    begun_ms = clock.now_ms()
     async with laboratory(tmp_path, clock) as lab:
         set_rates(lab)
         ledger = lab.parts.ledger
@@ -82,11 +84,17 @@ async def test_a_funding_moves_real_money_to_the_holders_and_one_while_down_is_c
 
     clock.pushed_seconds += FUNDING_SECONDS
     async with laboratory(tmp_path, clock) as lab:
-        set_rates(lab)
         lab.accounts.update(names)
         await funded(lab, clock, times=2, lines=1)
-        again = {name: balance(lab, name) - before[name] for name in lab.accounts}
-        assert again == {name: 2 * amount for name, amount in paid.items()}
+        again = {name: balance(lab, name) - before[name] - paid[name] for name in lab.accounts}
+        expected: dict[str, Decimal] = {}
+        for symbol, *names_of in ((BTC, "long", "short"), (ETH, "flat one way", "flat the other")):
+            history = lab.parts.exchange.market.funding_rates
+            told = (await history(symbol, begun_ms, clock.now_ms()))[-1]
+            for name in names_of:
+                expected[name] = payment(lab.held(name, symbol), told.mark_price, told.rate)
+        assert again == expected
+        assert again["long"] != 0
         assert await same_wallet(lab)
 
 

@@ -122,9 +122,12 @@ class ScriptedExchange:
 
     async def income(self, since_ms: int, until_ms: int) -> IncomePart:
         self._ask("income")
-        rows = [row for row in self.income_lines if since_ms <= row.time_ms <= until_ms]
-        told = sorted(rows, key=lambda row: row.time_ms)[: self.part]
-        return IncomePart(tuple(told), until_ms if len(told) == len(rows) else told[-1].time_ms)
+        rows = sorted(
+            (row for row in self.income_lines if since_ms <= row.time_ms <= until_ms),
+            key=lambda row: row.time_ms,
+        )
+        whole_ms = until_ms if len(rows) <= self.part else rows[self.part - 1].time_ms
+        return IncomePart(tuple(row for row in rows if row.time_ms <= whole_ms), whole_ms)
 
     async def fills_since(self, symbol: Symbol, trade_id: TradeId, since_ms: int) -> Sequence[ExchangeFill]:
         self._ask("fills since")

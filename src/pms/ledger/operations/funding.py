@@ -5,6 +5,7 @@ funding posts to the house, and the residue of both is the house's line of kind 
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 
 from pms.ledger.api import HouseLineKind
@@ -18,7 +19,7 @@ from pms.model.income import TRADE_INCOME, FundingKey, FundingRate, Income
 from pms.model.money import CONTEXT, ZERO, plain, round_cost
 from pms.model.order import OrderSide
 
-ACCOUNTS_AT_ONCE = 200
+ACCOUNTS_AT_ONCE = 64
 """Accounts that one transaction pays; more go into further ones, so that other commands come between."""
 
 PAYMENT_UNIT = Decimal("1e-8")
@@ -57,11 +58,19 @@ def kind_of_income(type_: str) -> tuple[HouseLineKind, str]:
     return _KINDS.get(type_, _OTHER)
 
 
-def book_funding(plan: Plan, funding: FundingRate, state: FundingState) -> tuple[bool, int, Decimal]:
-    """Pay accounts that held the symbol then and are not paid, at most ACCOUNTS_AT_ONCE.
+@dataclass(frozen=True, slots=True)
+class FundingStep:
+    """One transaction of a funding. `finished`: all are paid and the funding is written. `accounts` were paid
+    in it and received `amount` together; `paid`: what each has received by now, earlier ones included."""
 
-    Returns (all are paid and the funding is written, how many were paid now, what they received together).
-    """
+    finished: bool
+    accounts: int
+    paid: Mapping[SubAccountId, Paid]
+    amount: Decimal
+
+
+def book_funding(plan: Plan, funding: FundingRate, state: FundingState) -> FundingStep:
+    """Pay accounts that held the symbol then and are not paid, at most ACCOUNTS_AT_ONCE."""
     if not funding.mark_price > 0 or not funding.mark_price.is_finite() or not funding.rate.is_finite():
         raise InvalidAmountError(
             f"a funding needs a finite rate and a mark price above zero; {funding.key.symbol} at "
@@ -74,7 +83,10 @@ def book_funding(plan: Plan, funding: FundingRate, state: FundingState) -> tuple
         if held[account] != state.paid.get(account, Paid()).signed_quantity
     ]
     now = unpaid[:ACCOUNTS_AT_ONCE]
-    amount = _pay(plan, funding, {account: held[account] for account in now}, state.paid)
+    paid = _pay(plan, funding, {account: held[account] for account in now}, state.paid)
+    amount = sum(
+        (each.amount - state.paid.get(account, Paid()).amount for account, each in paid.items()), ZERO
+    )
     finished = len(now) == len(unpaid)
     if finished:
         key = funding.key
@@ -90,7 +102,7 @@ def book_funding(plan: Plan, funding: FundingRate, state: FundingState) -> tuple
         )
         last = plan.book.funding_times.get(key.symbol) or 0
         plan.book.funding_times.set(key.symbol, max(last, key.time_ms))
-    return finished, len(now), amount
+    return FundingStep(finished, len(now), {**state.paid, **paid}, amount)
 
 
 def correct_funding(plan: Plan, fundings: Sequence[FundingState]) -> None:
@@ -131,16 +143,19 @@ def _pay(
     funding: FundingRate,
     held: Mapping[SubAccountId, Decimal],
     paid: Mapping[SubAccountId, Paid],
-) -> Decimal:
-    """Bring what accounts received for a funding to what their quantity says; returns the change."""
+) -> dict[SubAccountId, Paid]:
+    """Bring what accounts received for a funding to what their quantity says; returns what they have then."""
     key, total = funding.key, ZERO
+    after: dict[SubAccountId, Paid] = {}
     reference = f"{key.symbol}:{key.time_ms}"
     for account_id, quantity in held.items():
         account = plan.book.account(account_id)
         if account is None:
             raise InvariantError(f"Invariant: only known accounts hold positions; {account_id} is not")
         before = paid.get(account_id, Paid())
-        change = payment(quantity, funding.mark_price, funding.rate) - before.amount
+        amount = payment(quantity, funding.mark_price, funding.rate)
+        change = amount - before.amount
+        after[account_id] = Paid(quantity, amount, before.rows + 1)
         log_id = plan.uuid() if change else None
         plan.insert_ours(
             "pms_funding_payments",
@@ -166,7 +181,7 @@ def _pay(
     if total:
         plan.house_line(HouseLineKind.FUNDING, cash=-total, reference=reference)
     plan.post("FUNDING", reference)
-    return total
+    return after
 
 
 def book_income(plan: Plan, income: Income) -> bool:

@@ -69,6 +69,7 @@ from tests.unit.gateway.fake_cash import FakeCash
 from tests.unit.gateway.fake_clock import ShiftedClock
 from tests.unit.gateway.fake_closing import FakeClosing
 from tests.unit.gateway.fake_control import FakeControl, FakeLeverage, FakeRuleHistory
+from tests.unit.gateway.fake_house import FakeHouse
 from tests.unit.gateway.fake_keys import FakeKeys
 from tests.unit.gateway.fake_previews import FakePreviews
 
@@ -164,6 +165,9 @@ class FakeLedger(FakeControl):
         self.open: dict[str, Position] = {}
         self.journal: dict[str, JournalOrder] = {}
         self.changes = 0
+
+    def house_cash(self) -> Money:
+        return Money(Decimal(1_000_000))
 
     def add(self, account_id: str, owner: User, balance: int = 1_000) -> SubAccount:
         money = Money(Decimal(balance))
@@ -530,6 +534,7 @@ class World:
         self.hub = EventHub()
         self.service = FakeService(self.ledger, self.queries, self.hub)
         self.probes = FakeProbes()
+        self.house = FakeHouse()
         self.server = GatewayServer(
             GatewayDependencies(
                 self.settings,
@@ -542,6 +547,7 @@ class World:
                 self.clock,
                 SystemIds(),
                 "0.1.0",
+                house=self.house,
             )
         )
 
@@ -554,6 +560,7 @@ class World:
             dict(self.ledger.rows),
             dict(self.ledger.open),
             dict(self.ledger.journal),
+            tuple(self.house.asked),
             self.ledger.changes,
             list(self.directory.rules),
             dict(self.directory.rows),

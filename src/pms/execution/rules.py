@@ -16,6 +16,7 @@ from pms.execution.prices import Prices
 from pms.ledger.api import Committed
 from pms.ledger.ledger import LedgerService
 from pms.limits import RULE_ORDERS_KEPT_MAX, RULE_SWEEP_MS
+from pms.model.account import SubAccount
 from pms.model.clock import Clock, set_within
 from pms.model.errors import PmsError
 from pms.model.ids import SubAccountId
@@ -27,13 +28,12 @@ from pms.model.trading_rules import Breach, EquityMark, RuleAction, RuleName, Ru
 from pms.risk import rules as judge
 from pms.risk.book import RiskBook
 from pms.risk.gate import MarkedPosition
-from pms.risk.watch import LossWatch
+from pms.risk.watch import LossWatch, peak_after
 
 log = structlog.get_logger(__name__)
 
 PEAK_FLUSH_SWEEPS = 5
 ACCOUNTS_AT_ONCE = 50
-SYSTEM = "system"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +61,8 @@ class RuleWatch:
         self._orders: dict[SubAccountId, deque[int]] = {}
         self._changed: dict[SubAccountId, None] = {}
         self._suspects: dict[SubAccountId, None] = {}
-        self._found: list[tuple[SubAccountId, Breach]] = []
-        self._reset: dict[tuple[SubAccountId, RuleName], None] = {}
+        self._found: dict[tuple[SubAccountId, RuleName], Breach] = {}
+        self._heard: dict[SubAccountId, EquityMark] = {}
         self._warned: dict[tuple[SubAccountId, RuleName], str] = {}
         self._wake = asyncio.Event()
         self._sweep_due_ms = 0
@@ -112,8 +112,8 @@ class RuleWatch:
             if entry.sub_account_id is None or not entry.source.startswith("rule:"):
                 continue
             self._changed[entry.sub_account_id] = None
-            if not entry.level and entry.actor != SYSTEM:
-                self._reset[(entry.sub_account_id, RuleName(entry.source.removeprefix("rule:")))] = None
+        for mark in committed.equity_marks:
+            self._hear(mark)
         touched = [account.id for account in committed.accounts]
         touched += [position.sub_account_id for position in committed.positions]
         touched += [mark.sub_account_id for mark in committed.equity_marks]
@@ -131,13 +131,15 @@ class RuleWatch:
         while True:
             try:
                 await self.work()
+                if self._clock.now_ms() >= self._sweep_due_ms:
+                    self._sweep_due_ms = self._clock.now_ms() + RULE_SWEEP_MS
+                    await self.sweep()
             except PmsError as error:
                 log.error("rules_interrupted", error=str(error))
+                await self._clock.sleep(RULE_SWEEP_MS / 1000)
+                continue
             await set_within(self._wake, self._clock, RULE_SWEEP_MS / 1000)
             self._wake.clear()
-            if self._clock.now_ms() >= self._sweep_due_ms:
-                self._sweep_due_ms = self._clock.now_ms() + RULE_SWEEP_MS
-                await self.sweep()
 
     async def begin(self) -> None:
         """Take up what the process before left: the orders of this minute, today's warnings."""
@@ -147,19 +149,28 @@ class RuleWatch:
         for account_id, row in await self._ledger.queries.breaches_since(now_ms - now_ms % judge.DAY_MS):
             if row.action == RuleAction.WARN:
                 self._warned[(account_id, RuleName(row.rule))] = self._told(row.rules_version)
+        for account_id in self._everybody():
+            mark = self._ledger.equity_mark(account_id)
+            if mark is not None:
+                self._heard[account_id] = mark
         self._changed.update(dict.fromkeys(self._everybody()))
 
     async def work(self) -> None:
-        """Judge whoever changed or was named, once."""
-        changed, self._changed = self._changed, {}
-        suspects, self._suspects = self._suspects, {}
-        found, self._found = self._found, []
-        for account_id, breach in found:
+        """Judge whoever changed or was named, once. What an error interrupts is judged the next time."""
+        while self._found:
+            (account_id, name), breach = next(iter(self._found.items()))
             await self._record(account_id, breach)
-        for number, account_id in enumerate({**changed, **suspects}):
-            await self._judge(account_id)
-            if number % ACCOUNTS_AT_ONCE == 0:
-                await asyncio.sleep(0)  # commands and fills come between
+            self._found.pop((account_id, name), None)
+        waiting = {**self._changed, **self._suspects}
+        self._changed, self._suspects = {}, {}
+        try:
+            for number, account_id in enumerate(list(waiting)):
+                await self._judge(account_id)
+                del waiting[account_id]
+                if number % ACCOUNTS_AT_ONCE == 0:
+                    await asyncio.sleep(0)  # commands and fills come between
+        finally:
+            self._changed = {**waiting, **self._changed}
 
     async def sweep(self) -> None:
         """Look at those whose restriction may end, or whose day has; store the peaks that have grown."""
@@ -169,32 +180,35 @@ class RuleWatch:
             if entry.sub_account_id is not None and entry.source.startswith("rule:"):
                 self._changed[entry.sub_account_id] = None
         grown: list[EquityMark] = []
+        seen: dict[SubAccountId, tuple[SubAccount, EquityMark | None]] = {}
         for account_id in self._everybody():
             rules = self._rules(account_id)
             if rules is None or (rules.daily_loss is None and rules.trailing_drawdown is None):
                 continue
-            mark = self._ledger.equity_mark(account_id)
-            if mark is None or mark.day != today:
+            account, mark = self._ledger.account(account_id), self._ledger.equity_mark(account_id)
+            if account is None or mark is None or mark.day != today:
                 self._changed[account_id] = None
                 continue
             peak = Decimal(repr(self._watch.peak(account_id) or 0.0))
             if peak > mark.peak_equity:
                 grown.append(replace(mark, peak_equity=peak))
+                seen[account_id] = (account, mark)
         if grown and self._sweeps % PEAK_FLUSH_SWEEPS == 0:
-            await self._ledger.put_equity_marks(grown)
+            await self._ledger.put_equity_marks(grown, seen)
 
     async def _judge(self, account_id: SubAccountId) -> None:
         rules = self._rules(account_id)
-        if rules is None or self._ledger.account(account_id) is None:
+        account = self._ledger.account(account_id)
+        if rules is None or account is None:
             self._watch.drop(account_id)
             return
         self._judged += 1
         held = [position.symbol for position in self._holdings.of_account(account_id)]
         broken = list(judge.judge_holdings(rules, held))
         if rules.daily_loss is not None or rules.trailing_drawdown is not None:
-            equity = self._equity(account_id)
+            equity = self._equity(account)
             if equity is not None:
-                mark = await self._mark(account_id, equity)
+                mark = await self._mark(account, equity)
                 broken += judge.judge_equity(rules, mark, equity)
         else:
             self._watch.drop(account_id)
@@ -203,25 +217,26 @@ class RuleWatch:
             await self._record(account_id, breach)
         self._follow(account_id)
 
-    async def _mark(self, account_id: SubAccountId, equity: Decimal) -> EquityMark:
+    def _hear(self, mark: EquityMark) -> None:
+        """Let the peak in memory follow a stored mark that a transfer or a release has changed."""
+        before = self._heard.get(mark.sub_account_id)
+        self._heard[mark.sub_account_id] = mark
+        seen = self._watch.peak(mark.sub_account_id)
+        if before is not None and seen is not None:
+            self._watch.set_peak(mark.sub_account_id, peak_after(seen, before, mark))
+
+    async def _mark(self, account: SubAccount, equity: Decimal) -> EquityMark:
         """Return the mark of today: made, moved to a new day, or begun anew after an operator's release."""
-        today = judge.day_of(self._clock.now_ms())
-        known = self._ledger.equity_mark(account_id)
-        if known is None:
-            mark = EquityMark(account_id, today, equity, equity)
-        else:
-            seen = Decimal(repr(self._watch.peak(account_id) or 0.0))
-            mark = replace(known, peak_equity=max(known.peak_equity, equity, seen))
-        renewed = known is None
-        if mark.day != today or (account_id, RuleName.DAILY_LOSS) in self._reset:
-            mark, renewed = replace(mark, day=today, day_start_equity=equity), True
-        if (account_id, RuleName.TRAILING_DRAWDOWN) in self._reset:
-            mark, renewed = replace(mark, peak_equity=equity), True
-            self._watch.drop(account_id)
-        if renewed:
-            await self._ledger.put_equity_marks([mark])
-        for name in (RuleName.DAILY_LOSS, RuleName.TRAILING_DRAWDOWN):
-            self._reset.pop((account_id, name), None)
+        today, owner = judge.day_of(self._clock.now_ms()), account.id
+        known = self._ledger.equity_mark(owner)
+        mark = known or EquityMark(owner, today, equity, equity)
+        seen = Decimal(repr(self._watch.peak(owner) or 0.0))
+        mark = replace(mark, peak_equity=max(mark.peak_equity, equity, seen))
+        if mark.day != today:
+            mark = replace(mark, day=today, day_start_equity=equity)
+        begun = known is None or known.day != today or (not known.peak_equity and mark.peak_equity)
+        if begun:
+            await self._ledger.put_equity_marks([mark], {owner: (account, known)})
         return mark
 
     async def _release(self, account_id: SubAccountId, rules: TradingRules, broken: set[RuleName]) -> None:
@@ -246,13 +261,13 @@ class RuleWatch:
         rules = self._ledger.rule_set_of(account_id)
         if rules is None:
             return
-        if breach.action is RuleAction.WARN:
-            # A warning restricts nothing that would keep it from coming again: once a day, and per version.
-            told = self._told(rules.version)
-            if self._warned.get((account_id, breach.rule)) == told:
-                return
-            self._warned[(account_id, breach.rule)] = told
+        told = self._told(rules.version)
+        # A warning restricts nothing that would keep it from coming again: once a day, and per version.
+        if breach.action is RuleAction.WARN and self._warned.get((account_id, breach.rule)) == told:
+            return
         if await self._ledger.record_breach(account_id, breach, rules.version):
+            if breach.action is RuleAction.WARN:
+                self._warned[(account_id, breach.rule)] = told
             self._breaches += 1
             log.warning("rule_broken", sub_account_id=account_id, rule=breach.rule, action=breach.action)
 
@@ -292,7 +307,7 @@ class RuleWatch:
     def _rate(self, account_id: SubAccountId, rules: TradingRules, orders: int) -> None:
         breach = judge.judge_rate(rules, orders)
         if breach is not None:
-            self._found.append((account_id, breach))
+            self._found[(account_id, breach.rule)] = breach
             self._wake.set()
 
     def _recent(self, account_id: SubAccountId) -> int:
@@ -304,14 +319,11 @@ class RuleWatch:
             times.popleft()
         return len(times)
 
-    def _equity(self, account_id: SubAccountId) -> Decimal | None:
+    def _equity(self, account: SubAccount) -> Decimal | None:
         """Return exact equity at fresh marks; None while a price is missing or stale: nothing is judged on
         it (invariant 7)."""
-        account = self._ledger.account(account_id)
-        if account is None:
-            return None
         total = Decimal(account.cash)
-        for position in self._holdings.of_account(account_id):
+        for position in self._holdings.of_account(account.id):
             mark, age_ms = self._prices.mark_price(position.symbol), self._prices.mark_age_ms(position.symbol)
             if mark is None or age_ms is None or age_ms > STALE_AFTER_MS:
                 return None

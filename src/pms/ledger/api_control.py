@@ -1,10 +1,11 @@
 """What the ledger offers for control: restrictions, further rules, breaches, equity marks, leverage."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Protocol
 
+from pms.model.account import SubAccount
 from pms.model.ids import SubAccountId
 from pms.model.restriction import Restriction, RestrictionEntry
 from pms.model.symbol import Symbol
@@ -68,8 +69,13 @@ class ControlLedger(Protocol):
         """End a rule's restriction whose own condition of release has come."""
         ...
 
-    async def put_equity_marks(self, marks: Sequence[EquityMark]) -> None:
-        """Store what losses are measured from."""
+    async def put_equity_marks(
+        self,
+        marks: Sequence[EquityMark],
+        seen: Mapping[SubAccountId, tuple[SubAccount, EquityMark | None]] | None = None,
+    ) -> None:
+        """Store what losses are measured from. With `seen`, the account and the mark that each was made from:
+        where either has changed since (a transfer), nothing is stored."""
         ...
 
     async def set_virtual_leverage(

@@ -6,6 +6,7 @@ from decimal import Decimal
 from pms.ledger.api import Actor
 from pms.ledger.book import Book
 from pms.ledger.operations import control, trading_rules
+from pms.ledger.operations.trading_rules import MarksSeen
 from pms.ledger.plan import Plan
 from pms.ledger.writer import Known, Writer
 from pms.model.ids import SubAccountId
@@ -78,8 +79,8 @@ class ControlOperations:
             lambda plan, _: trading_rules.release_rule(plan, sub_account_id, source, reason)
         )
 
-    async def put_equity_marks(self, marks: Sequence[EquityMark]) -> None:
-        await self._writer.submit(lambda plan, _: trading_rules.put_equity_marks(plan, marks))
+    async def put_equity_marks(self, marks: Sequence[EquityMark], seen: MarksSeen | None = None) -> None:
+        await self._writer.submit(lambda plan, _: trading_rules.put_equity_marks(plan, marks, seen))
 
     async def set_virtual_leverage(
         self, sub_account_id: SubAccountId, symbol: Symbol, leverage: Decimal, actor: Actor

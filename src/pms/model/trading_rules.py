@@ -101,9 +101,16 @@ class RuleSet:
     timestamp_ms: int
 
 
+NO_DAY = ""
+"""The day of a mark whose daily loss is measured from the next look on."""
+
+
 @dataclass(frozen=True, slots=True)
 class EquityMark:
-    """Equity at the start of a UTC day (`YYYY-MM-DD`) and its peak; transfers move both along."""
+    """Equity at the start of a UTC day (`YYYY-MM-DD`, or `NO_DAY`) and its peak; transfers move both along.
+
+    A peak of 0 is one that begins anew: the next look raises it to the equity.
+    """
 
     sub_account_id: SubAccountId
     day: str

@@ -64,6 +64,12 @@ class LossWatch:
         slot = self._slots.get(account_id)
         return None if slot is None else float(self._figures[1, slot])
 
+    def set_peak(self, account_id: SubAccountId, peak: float) -> None:
+        """Replace the highest equity seen of a watched account; nothing for others."""
+        slot = self._slots.get(account_id)
+        if slot is not None:
+            self._figures[1, slot] = max(peak, 0.0)
+
     def step(self, equities: Floats) -> Sequence[SubAccountId]:
         """Take the equities of all rows: raise peaks, and return who is at or below a floor."""
         daily, peak, amount, share = self._figures
@@ -71,6 +77,19 @@ class LossWatch:
         floor = np.maximum(daily, np.maximum(peak - amount, np.where(peak > 0, peak * (1 - share), -np.inf)))
         hit = equities <= floor + SLACK * np.maximum(1.0, np.abs(equities))
         return [self._accounts[slot] for slot in np.flatnonzero(hit)] if hit.any() else ()
+
+
+def peak_after(seen: float, before: EquityMark, after: EquityMark) -> float:
+    """Return the highest equity seen once a stored mark has changed.
+
+    The stored peak is older than the one in memory, so a transfer, which moves both figures of a day alike,
+    moves that one along. A stored peak of 0 begins anew; every other change leaves it.
+    """
+    if not after.peak_equity:
+        return 0.0
+    moved = after.peak_equity - before.peak_equity
+    transferred = after.day == before.day and moved == after.day_start_equity - before.day_start_equity
+    return seen + float(moved) if transferred else seen
 
 
 def _limits(rule: LossRule | None) -> tuple[float, float]:

@@ -9,6 +9,8 @@ import pytest
 from pms.execution.holdings import Holdings
 from pms.execution.prices import Prices
 from pms.execution.rules import RuleWatch
+from pms.ledger.api import Actor
+from pms.ledger.errors import DatabaseUnavailableError
 from pms.ledger.ledger import LedgerService
 from pms.ledger.migrate import migrate
 from pms.model.ids import SubAccountId
@@ -157,3 +159,106 @@ async def test_nothing_is_judged_at_a_price_that_is_old(room: _Room) -> None:
     assert room.level(alice) is Restriction.NONE
     await room.price(899)
     assert room.level(alice) is Restriction.FLATTEN
+
+
+async def test_a_withdrawal_is_no_drawdown_from_a_peak_that_is_not_stored_yet(room: _Room) -> None:
+    desk, ledger = Desk(room.ledger), room.ledger
+    alice = (await desk.account("alice")).id
+    rule = LossRule(RuleAction.LOCK, None, Decimal("0.3"))
+    await ledger.set_trading_rules(alice, TradingRules(trailing_drawdown=rule), ACTOR)
+    await desk.buy(alice, "1", "1000")
+    await room.price(1000)
+    await room.price(1500)
+    mark = ledger.equity_mark(alice)
+    assert mark is not None
+    assert mark.peak_equity == 1000, "the peak of 1,500 is in memory only"
+    await ledger.withdraw(alice, money("600"), ACTOR)
+    await room.price(1499)
+    assert room.level(alice) is Restriction.NONE, "900 taken from 1,500 by a transfer are no loss"
+    await ledger.deposit(alice, money("600"), ACTOR)
+    await room.price(1051)
+    assert room.level(alice) is Restriction.NONE
+    await room.price(1049)
+    assert room.level(alice) is Restriction.FLATTEN, "30 % below the peak of 1,500"
+
+
+async def test_a_deposit_moves_a_peak_along_that_is_not_stored_yet(room: _Room) -> None:
+    desk, ledger = Desk(room.ledger), room.ledger
+    alice = (await desk.account("alice")).id
+    rule = LossRule(RuleAction.REDUCE_ONLY, Decimal(300))
+    await ledger.set_trading_rules(alice, TradingRules(trailing_drawdown=rule), ACTOR)
+    await desk.buy(alice, "1", "1000")
+    await room.price(1000)
+    await room.price(1500)
+    await room.price(1300)
+    await ledger.deposit(alice, money("1000"), ACTOR)
+    await room.price(1201)
+    assert room.level(alice) is Restriction.NONE
+    await room.price(1199)
+    assert room.level(alice) is Restriction.REDUCE_ONLY, "301 below the peak of 2,500"
+
+
+async def test_a_database_that_does_not_answer_loses_no_account_that_is_to_be_judged(
+    room: _Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk, ledger = Desk(room.ledger), room.ledger
+    names = [(await desk.account(name)).id for name in ("alice", "bob")]
+    rule = LossRule(RuleAction.REDUCE_ONLY, Decimal(100))
+    put = ledger.put_equity_marks
+
+    async def away(*_: object) -> None:
+        raise DatabaseUnavailableError("away")
+
+    monkeypatch.setattr(ledger, "put_equity_marks", away)
+    for account in names:
+        await ledger.set_trading_rules(account, TradingRules(daily_loss=rule), ACTOR)
+    with pytest.raises(DatabaseUnavailableError):
+        await room.watch.work()
+    monkeypatch.setattr(ledger, "put_equity_marks", put)
+    await room.watch.work()
+    assert all(ledger.equity_mark(account) is not None for account in names)
+
+
+async def test_a_release_without_an_engine_begins_the_loss_anew(room: _Room) -> None:
+    desk, ledger = Desk(room.ledger), room.ledger
+    alice = (await desk.account("alice")).id
+    rules = TradingRules(
+        daily_loss=LossRule(RuleAction.LOCK, Decimal(100)),
+        trailing_drawdown=LossRule(RuleAction.LOCK, Decimal(150)),
+    )
+    await ledger.set_trading_rules(alice, rules, ACTOR)
+    await desk.buy(alice, "1", "1000")
+    await room.price(1000)
+    await room.price(800)
+    assert len(ledger.restrictions_of(alice)) == 2
+    await ledger.close()
+
+    offline = await opened(room.url, clock=room.clock, seed=9)
+    for source in ("rule:daily_loss", "rule:trailing_drawdown"):
+        await offline.set_restriction(alice, source, Restriction.NONE, "talked", Actor("system", "cli"))
+    await offline.close()
+
+    await room.start(seed=8)
+    await room.price(799)
+    assert room.level(alice) is Restriction.NONE, "measured from the release"
+    await room.price(701)
+    assert room.level(alice) is Restriction.NONE
+    await room.price(699)
+    assert room.level(alice) is Restriction.FLATTEN
+
+
+async def test_an_account_that_starts_anew_has_no_peak_of_before(room: _Room) -> None:
+    desk, ledger = Desk(room.ledger), room.ledger
+    alice = (await desk.account("alice")).id
+    rule = LossRule(RuleAction.LOCK, None, Decimal("0.5"))
+    await ledger.set_trading_rules(alice, TradingRules(trailing_drawdown=rule), ACTOR)
+    await desk.buy(alice, "1", "1000")
+    await room.price(1000)
+    await room.price(1900)
+    await desk.sell(alice, "1", "1100")
+    await room.price(1100)
+    await ledger.reset_account(alice, ACTOR)
+    await room.look()
+    await ledger.deposit(alice, money("100"), ACTOR)
+    await room.look()
+    assert room.level(alice) is Restriction.NONE

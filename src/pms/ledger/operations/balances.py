@@ -86,6 +86,9 @@ def reset(plan: Plan, account_id: SubAccountId, actor: Actor) -> SubAccount:
     # Also of nothing: the row is where statistics may start.
     after = with_house(plan, account_empty, -account_empty.balance, RESET)
     after = plan.put_account(replace(after, initial_balance=Money(ZERO), status=AccountStatus.ACTIVE))
+    mark = plan.book.equity_marks.get(account_id)
+    if mark is not None:  # what was lost before is no loss of the account that starts now
+        plan.put_equity_mark(replace(mark, day_start_equity=ZERO, peak_equity=ZERO))
     plan.action(actor, "account.reset", account_id, account_facts(account), account_facts(after))
     plan.account_event(after)
     return after

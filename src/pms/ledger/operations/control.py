@@ -4,6 +4,7 @@ A row is never deleted: releasing sets its level to NONE, so that the hash chain
 """
 
 import re
+from dataclasses import replace
 
 from pms.ledger.api import Actor
 from pms.ledger.errors import RequestError
@@ -12,7 +13,11 @@ from pms.ledger.plan import Plan
 from pms.ledger.rendering import Cell
 from pms.model.event import JsonValue
 from pms.model.ids import SubAccountId
+from pms.model.money import ZERO
 from pms.model.restriction import Restriction, RestrictionEntry
+from pms.model.trading_rules import NO_DAY, RuleName
+
+SYSTEM = Actor("system", "system")
 
 GLOBAL_SCOPE = "global"
 """The scope of a row that is for every account."""
@@ -48,6 +53,8 @@ def set_restriction(
         return before
     after = RestrictionEntry(sub_account_id, source, level, reason, actor.id, plan.now_ms)
     _write(plan, after, fresh=before is None)
+    if level is Restriction.NONE and sub_account_id is not None and actor != SYSTEM:
+        _measure_anew(plan, sub_account_id, source)
     others = tuple(entry for entry in known if entry.source != source)
     plan.book.restrictions.set(sub_account_id, (*others, after))
     plan.note_restriction(after)
@@ -82,6 +89,18 @@ def _write(plan: Plan, entry: RestrictionEntry, *, fresh: bool) -> None:
         plan.insert_ours("pms_restrictions", key, values)
     else:
         plan.update("pms_restrictions", (plan.ours, *key.values()), values)
+
+
+def _measure_anew(plan: Plan, sub_account_id: SubAccountId, source: str) -> None:
+    """Let a loss count from the release on: in its transaction, or a process that dies after it would break
+    the rule again at its next start."""
+    mark = plan.book.equity_marks.get(sub_account_id)
+    if mark is None:
+        return
+    if source == RuleName.DAILY_LOSS.source:
+        plan.put_equity_mark(replace(mark, day=NO_DAY))
+    elif source == RuleName.TRAILING_DRAWDOWN.source:
+        plan.put_equity_mark(replace(mark, peak_equity=ZERO))
 
 
 def _concerned(plan: Plan, sub_account_id: SubAccountId | None) -> list[SubAccountId]:

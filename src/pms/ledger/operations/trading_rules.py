@@ -1,6 +1,6 @@
 """Further rules: their versions, breaches with evidence, marks of equity, and the leverage of a symbol."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
@@ -8,10 +8,11 @@ import orjson
 
 from pms.ledger.api import Actor
 from pms.ledger.operations.accounts import existing
-from pms.ledger.operations.control import GLOBAL_SCOPE, set_restriction
+from pms.ledger.operations.control import GLOBAL_SCOPE, SYSTEM, set_restriction
 from pms.ledger.operations.parts import position_data
 from pms.ledger.plan import Plan
 from pms.ledger.rendering import Cell
+from pms.model.account import SubAccount
 from pms.model.event import JsonValue
 from pms.model.ids import SubAccountId
 from pms.model.money import plain
@@ -26,8 +27,6 @@ from pms.model.trading_rules import (
     TradingRules,
     rules_to_json,
 )
-
-SYSTEM = Actor("system", "system")
 
 
 def set_trading_rules(
@@ -115,10 +114,19 @@ def release_rule(plan: Plan, sub_account_id: SubAccountId, source: str, reason: 
     set_restriction(plan, sub_account_id, source, Restriction.NONE, reason, SYSTEM)
 
 
-def put_equity_marks(plan: Plan, marks: Sequence[EquityMark]) -> None:
-    """Store marks; those of unknown accounts are skipped."""
+MarksSeen = Mapping[SubAccountId, tuple[SubAccount, EquityMark | None]]
+"""What marks were made from: the account and its mark, as they were then."""
+
+
+def put_equity_marks(plan: Plan, marks: Sequence[EquityMark], seen: MarksSeen | None = None) -> None:
+    """Store marks; those of unknown accounts are skipped, and those whose account or mark is not as it was
+    `seen` any more: a transfer that came between has moved what they were made from."""
     for mark in marks:
-        if plan.book.account(mark.sub_account_id) is not None:
+        owner = mark.sub_account_id
+        account = plan.book.account(owner)
+        if account is None:
+            continue
+        if seen is None or seen[owner] == (account, plan.book.equity_marks.get(owner)):
             plan.put_equity_mark(mark)
 
 

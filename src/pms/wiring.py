@@ -148,6 +148,7 @@ def wire(core: Core, settings: Settings) -> Wired:
     book = RiskBook(kernel_named(settings.risk_kernel))
     rule_watch = RuleWatch(ledger, book, core.holdings, core.prices, core.clock)
     admission = _admission(core, settings, real, rule_watch)
+    ledger.on_commit(admission.on_commit)
     trader, allocator, house = _trading(
         core, sender, resolver, admission, _previews(core, book, real), settings
     )

@@ -15,7 +15,7 @@ from pms.execution.live_orders import LiveOrder, LiveOrders
 from pms.execution.prices import Prices
 from pms.execution.rules import RuleWatch
 from pms.execution.worlds import Worlds
-from pms.ledger.api import Ledger, NewIntent
+from pms.ledger.api import Committed, Ledger, NewIntent
 from pms.limits import LIVE_ORDERS_MAX, OPEN_ORDERS_RESERVE
 from pms.model.account import Position, RiskRules, SubAccount
 from pms.model.ids import PositionId, SubAccountId, client_order_id
@@ -29,7 +29,7 @@ from pms.model.order import (
     OrderSide,
     OrderType,
 )
-from pms.model.refusal import RefusalCode, Refused
+from pms.model.refusal import Refusal, RefusalCode, Refused
 from pms.model.restriction import Restriction
 from pms.model.symbol import Symbol, SymbolRules
 from pms.risk import gate, netting, netting_plan
@@ -109,6 +109,7 @@ class Admission:
         self._open_orders_quota = open_orders_quota
         self._rule_watch = rule_watch
         self._withdrawing: dict[SubAccountId, list[Money]] = {}
+        self._in_doubt: list[Callable[[], None]] = []
         self._releveraging: dict[tuple[SubAccountId, Symbol], Decimal] = {}
 
     def symbols(self) -> Sequence[SymbolRules]:
@@ -257,6 +258,17 @@ class Admission:
         """End one `begin_leverage`: it is in the ledger, or was not set."""
         self._releveraging.pop((account_id, symbol), None)
 
+    def keep_until_known(self, end: Callable[[], None]) -> None:
+        """Keep what a withdrawal or a change of leverage holds whose COMMIT got no answer: `end` is called
+        with the next commit, before which the ledger has read what became of it."""
+        self._in_doubt.append(end)
+
+    def on_commit(self, _: Committed) -> None:
+        """End what was kept for a commit in doubt."""
+        ends, self._in_doubt = self._in_doubt, []
+        for end in ends:
+            end()
+
     def displaced(self, account_id: SubAccountId, symbol: Symbol, side: OrderSide) -> list[LiveOrder]:
         """Return the account's resting orders of that side that its limits do not carry any more since the
         position is gone that they would have closed, newest first."""
@@ -373,10 +385,13 @@ class Admission:
             real=None if self._real_purse is None else self._real_purse(request.symbol),
             restriction=restriction,
             restriction_source=source,
-            rule_refusals=(
-                () if request.reduce_only else self._rule_watch.entry_refusals(account_id, request.symbol)
-            ),
+            rule_refusals=() if request.reduce_only else self._rule_refusals(account_id, request.symbol),
         )
+
+    def _rule_refusals(self, account_id: SubAccountId, symbol: Symbol) -> tuple[Refusal, ...]:
+        # What rests or is in flight counts as held: all of it may fill (decision 18).
+        ordered = [order.symbol for order in self._live.of_account(account_id) if not order.reduce_only]
+        return self._rule_watch.entry_refusals(account_id, symbol, ordered)
 
     def _account(self, account_id: SubAccountId) -> SubAccount | None:
         account = self._ledger.account(account_id)
@@ -417,7 +432,10 @@ class Admission:
             price = Price(ZERO) if mark is None else _exact(mark)
         elif order.side is OrderSide.SELL and order.mark_at_approval is not None:
             price = max(price, order.mark_at_approval)  # a marketable sell fills at the market, not its price
-        return OpenOrder(order.symbol, order.side, order.remaining, price, order.leverage, order.reduce_only)
+        owner = order.sub_account_id
+        coming = None if owner is None else self._releveraging.get((owner, order.symbol))
+        leverage = order.leverage if coming is None else min(order.leverage, coming)
+        return OpenOrder(order.symbol, order.side, order.remaining, price, leverage, order.reduce_only)
 
 
 def _not_sent(plan: netting_plan.Plan) -> Refused:

@@ -12,6 +12,7 @@ from pms.execution.admission import Admission
 from pms.execution.live_orders import LiveOrders
 from pms.execution.queues import AccountQueues
 from pms.ledger.api import Actor, Ledger
+from pms.ledger.errors import CommitUnknownError
 from pms.model.account import SubAccount
 from pms.model.ids import SubAccountId
 from pms.model.money import ZERO, Money
@@ -104,7 +105,14 @@ class CashDesk:
             )
         if refused is not None:
             return refused
+        in_doubt = False
         try:
             return await act()
+        except CommitUnknownError:
+            in_doubt = True  # it may have left: nothing may count on it before the ledger has looked
+            raise
         finally:
-            self._admission.end_withdrawal(account_id, amount)
+            if in_doubt:
+                self._admission.keep_until_known(lambda: self._admission.end_withdrawal(account_id, amount))
+            else:
+                self._admission.end_withdrawal(account_id, amount)

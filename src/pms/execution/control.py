@@ -138,8 +138,11 @@ class Enforcer:
             self._wake.set()
 
     def _split(self, batch: list[SubAccountId]) -> tuple[list[SubAccountId], list[SubAccountId]]:
-        left = [account_id for account_id in batch if not self.is_done(account_id)]
-        return left, [account_id for account_id in batch if account_id not in left]
+        left: list[SubAccountId] = []
+        done: list[SubAccountId] = []
+        for account_id in batch:
+            (done if self.is_done(account_id) else left).append(account_id)
+        return left, done
 
     async def _round(self, batch: list[SubAccountId]) -> None:
         rows: list[JournalOrder] = []

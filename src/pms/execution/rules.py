@@ -6,6 +6,7 @@ accounts whose own commits changed them. Everything that must outlive the proces
 
 import asyncio
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -70,13 +71,16 @@ class RuleWatch:
 
     # --- what the gate asks: synchronous ---
 
-    def entry_refusals(self, account_id: SubAccountId, symbol: Symbol) -> tuple[Refusal, ...]:
-        """Return what the account's rules say against an entry on the symbol now."""
+    def entry_refusals(
+        self, account_id: SubAccountId, symbol: Symbol, ordered: Iterable[Symbol] = ()
+    ) -> tuple[Refusal, ...]:
+        """Return what the account's rules say against an entry on the symbol now; `ordered` are the symbols
+        of its orders that may still open a position."""
         rules = self._rules(account_id)
         if rules is None:
             return ()
         held = [position.symbol for position in self._holdings.of_account(account_id)]
-        return judge.entry_refusals(rules, symbol, held, self._recent(account_id))
+        return judge.entry_refusals(rules, symbol, (*held, *ordered), self._recent(account_id))
 
     def note_order(self, account_id: SubAccountId) -> None:
         """Count an order that was admitted."""

@@ -36,6 +36,7 @@ from pms.execution.tracker import OrderTracker
 from pms.execution.views import Views
 from pms.execution.worlds import Worlds
 from pms.ledger.api import Actor, Ledger
+from pms.ledger.errors import CommitUnknownError
 from pms.model.account import SubAccount
 from pms.model.ids import PendingOrderId, PositionId, SubAccountId
 from pms.model.money import Money, Price
@@ -299,10 +300,17 @@ class Trader:
             return _too_many()
         if refused is not None:
             return refused
+        in_doubt = False
         try:
             await self._ledger.set_virtual_leverage(sub_account_id, symbol, leverage, actor)
+        except CommitUnknownError:
+            in_doubt = True  # it may be set: the lower of both counts until the ledger has looked
+            raise
         finally:
-            self._admission.end_leverage(sub_account_id, symbol)
+            if in_doubt:
+                self._admission.keep_until_known(lambda: self._admission.end_leverage(sub_account_id, symbol))
+            else:
+                self._admission.end_leverage(sub_account_id, symbol)
         return None
 
     def leverage_of(self, sub_account_id: SubAccountId, symbol: Symbol) -> Decimal:

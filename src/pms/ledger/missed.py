@@ -14,7 +14,7 @@ from pms.ledger.load import read_order
 from pms.ledger.pools import Pool
 from pms.ledger.queries import read_event, read_trade
 from pms.ledger.store import Store
-from pms.model.account import Position, PositionStatus
+from pms.model.account import Position, PositionStatus, SubAccount
 from pms.model.event import DurableEvent
 from pms.model.ids import ExchangeAccountId
 from pms.model.order import JournalOrder
@@ -27,7 +27,8 @@ _V = TypeVar("_V")
 
 async def missed_changes(store: Store, ours: ExchangeAccountId, before: Book, after: Book) -> Committed:
     """Return everything that differs between two bottom layers of the book, in the form of a commit."""
-    accounts = tuple(record.account for record in _changed(before.accounts, after.accounts))
+    accounts = {record.account.id: record.account for record in _changed(before.accounts, after.accounts)}
+    accounts |= {account.id: account for account in _governed_anew(before, after)}
     symbols = {
         *before.virtual_net.flat(),
         *after.virtual_net.flat(),
@@ -36,7 +37,7 @@ async def missed_changes(store: Store, ours: ExchangeAccountId, before: Book, af
     }
     nets = {symbol: after.expected_net(symbol) for symbol in sorted(symbols) if _moved(before, after, symbol)}
     return Committed(
-        accounts=accounts,
+        accounts=tuple(accounts.values()),
         positions=await _positions(store, ours, before, after),
         orders=await _orders(store, ours, before, after),
         trades=await _trades(store, ours, before, after),
@@ -59,6 +60,16 @@ def _passed_on(before: Book, after: Book) -> Iterator[Pool]:
     for pool in before.pools.values():
         if after.pools.get(pool.client_order_id) is None:
             yield replace(pool, ended=True, allocated=pool.booked)
+
+
+def _governed_anew(before: Book, after: Book) -> Iterator[SubAccount]:
+    """Return the accounts whose limits and thresholds have changed: who follows accounts keeps those too."""
+    scopes = {*before.rules.flat(), *after.rules.flat()}
+    changed = {scope for scope in scopes if before.rules.get(scope) != after.rules.get(scope)}
+    for record in after.accounts.values() if changed else ():
+        own = after.rules.get(record.account.id) is not None
+        if record.account.id in changed or (None in changed and not own):
+            yield record.account
 
 
 def _restrictions(before: Book, after: Book) -> tuple[RestrictionEntry, ...]:

@@ -30,7 +30,8 @@ def entry_refusals(
     rules: TradingRules, symbol: Symbol, held: Iterable[Symbol], orders_in_minute: int
 ) -> tuple[Refusal, ...]:
     """Return what the rules say against a new entry on `symbol`: its list, the number of positions (one more
-    unless the symbol is held), the orders of the last 60 s before this one. A warning refuses nothing."""
+    unless the symbol is held; `held` has what orders may still open, too), the orders of the last 60 s before
+    this one. A warning refuses nothing."""
     found: list[Refusal] = []
     listed, counted, rate = rules.symbols, rules.position_count, rules.order_rate
     if listed is not None and listed.action is not RuleAction.WARN and not listed.allows(symbol):

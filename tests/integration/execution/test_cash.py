@@ -9,7 +9,8 @@ import pytest_asyncio
 
 from pms.execution.api import Executed, Resting
 from pms.ledger.api import Actor
-from pms.model.account import PositionStatus
+from pms.ledger.errors import CommitUnknownError
+from pms.model.account import LiquidationMode, PositionStatus, SubAccount
 from pms.model.money import Money
 from pms.model.order import FLIP_ACTION
 from pms.model.refusal import RefusalCode, Refused
@@ -123,3 +124,21 @@ async def test_a_flip_of_the_incumbents_kind_is_sent_as_old_plus_new(tmp_path: P
         assert added.order is not None
         assert (added.order.quantity, added.order.action) == (Decimal("0.1"), "OPEN")
         await lab.flatten()
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_cash_that_may_have_left_backs_no_order_before_the_ledger_has_looked(
+    lab: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trader, alice, ledger = lab.parts.trader, lab.accounts["Alice"], lab.parts.ledger
+
+    async def lost(*_: object) -> SubAccount:
+        raise CommitUnknownError("the answer was lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "withdraw", lost)
+        with pytest.raises(CommitUnknownError):
+            await trader.withdraw(alice, usdt(9000), ACTOR)
+    assert code(await lab.market("Alice", LONG, "0.5")) is RefusalCode.INSUFFICIENT_MARGIN
+    await ledger.set_liquidation_mode(alice, LiquidationMode.ADL_30, ACTOR)  # the next commit: it is known
+    assert isinstance(await lab.market("Alice", LONG, "0.5"), Executed)

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -150,3 +151,31 @@ async def test_leverage_of_a_symbol_goes_through_the_gate(lab: Laboratory) -> No
     for wrong in ("0", "126", "101"):
         outcome = await trader.set_leverage(alice, BTC, Decimal(wrong), ACTOR)
         assert code_of(outcome) in (RefusalCode.INVALID_LEVERAGE, RefusalCode.MAX_LEVERAGE_EXCEEDED)
+
+
+async def test_orders_that_rest_count_as_positions(lab: Laboratory) -> None:
+    await rule(lab, "Bob", position_count=CountRule(RuleAction.FLATTEN, 1))
+    resting = await lab.limit("Bob", LONG, "0.01", "50000")
+    assert isinstance(resting, Resting)
+    assert code_of(await lab.market("Bob", LONG, "0.1", symbol=ETH)) is RefusalCode.POSITION_COUNT_EXCEEDED
+    assert isinstance(await lab.market("Bob", LONG, "0.01"), Executed), "the same symbol is no further one"
+    await lab.flatten()
+    assert isinstance(await lab.market("Bob", LONG, "0.1", symbol=ETH), Executed)
+
+
+async def test_a_lower_leverage_that_is_being_set_counts_for_resting_orders_at_once(
+    lab: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trader, alice, ledger = lab.parts.trader, lab.accounts["Alice"], lab.parts.ledger
+    assert isinstance(await lab.limit("Alice", LONG, "0.5", "50000"), Resting)  # 2,500 at 10x
+    outcomes: list[object] = []
+    write = ledger.set_virtual_leverage
+
+    async def slow(*given: Any) -> None:
+        outcomes.append(await lab.market("Alice", LONG, "10", symbol=ETH))  # 3,000 beside 8,333 at 3x
+        await write(*given)
+
+    monkeypatch.setattr(ledger, "set_virtual_leverage", slow)
+    assert await trader.set_leverage(alice, BTC, Decimal(3), ACTOR) is None
+    assert code_of(outcomes[0]) is RefusalCode.MARGIN_RATIO_EXCEEDED
+    await lab.flatten()

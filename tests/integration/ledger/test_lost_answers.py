@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 
 import asyncpg
@@ -17,7 +18,7 @@ from pms.ledger.plan import Settings
 from pms.ledger.statements import Batch
 from pms.ledger.store import FenceGuard
 from pms.ledger.store_postgres import PostgresStore
-from pms.model.account import PositionStatus
+from pms.model.account import PositionStatus, RiskRules
 from pms.model.order import OrderSide, OrderState
 from pms.model.restriction import Restriction
 from tests.integration.ledger.conftest import emptied_postgres
@@ -119,6 +120,26 @@ async def test_a_close_whose_commit_got_no_answer_ends_the_position_for_everybod
     assert [(one.id, one.status) for one in heard[0].positions] == [(position.id, PositionStatus.CLOSED)]
     assert [one.balance for one in heard[0].accounts] == [1010]
     assert [trade.realized_pnl for trade in heard[0].trades] == [10]
+
+
+async def test_limits_whose_commit_got_no_answer_are_heard_of_for_the_accounts_that_they_govern(
+    desk: Desk, ledger: LedgerService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losing = _Losing(ledger, monkeypatch)
+    account, own = await desk.account(), await desk.account("B")
+    await ledger.set_rules(own.id, RiskRules(), ACTOR)
+    for scope, governed in ((account.id, account.id), (None, account.id), (own.id, own.id)):
+        if scope is None:
+            account = await desk.account("C")
+            governed = account.id
+        heard: list[Committed] = []
+        ledger.on_commit(heard.append)
+        losing.lose()
+        strict = replace(RiskRules(), liquidation_threshold=Decimal("0.5"))
+        with pytest.raises(CommitUnknownError):
+            await ledger.set_rules(scope, strict, ACTOR)
+        await ledger.set_restriction(None, "operator", Restriction.NONE, "", ACTOR)
+        assert [one.id for one in heard[0].accounts] == [governed], scope
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ either policy. What the house only passes on to closers is never touched.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -243,22 +244,25 @@ class HouseDesk:
         plan = plan_change(world, HouseClose(quantity, self._taken(rules.symbol, world.house)))
         if not plan.orders:
             return _nothing(plan)
-        admitted = [self._orders.admit(rules.symbol, order, action) for order in plan.orders]
+        waiting = deque(self._orders.admit(rules.symbol, order, action) for order in plan.orders)
         closed, orders = ZERO, []
         refused: Refused | None = None
-        for one in admitted:
-            if refused is not None:
+        try:
+            while waiting and refused is None:
+                self._sent += 1
+                result = await self._orders.execute(waiting.popleft())
+                if isinstance(result, HouseExecuted):
+                    orders.append(result.order)
+                    closed += result.order.booked_quantity
+                else:
+                    refused = result
+                    self._refused += 1
+                    told = result.refusals[0].log_line()
+                    log.warning("house_order_refused", symbol=rules.symbol, refusal=told)
+        finally:
+            # Also when the ledger takes nothing, or the caller is gone: nobody else would ever end them.
+            for one in waiting:
                 self._orders.abandon(one)
-                continue
-            self._sent += 1
-            result = await self._orders.execute(one)
-            if isinstance(result, HouseExecuted):
-                orders.append(result.order)
-                closed += result.order.booked_quantity
-            else:
-                refused = result
-                self._refused += 1
-                log.warning("house_order_refused", symbol=rules.symbol, refusal=result.refusals[0].log_line())
         if not orders and refused is not None:
             return refused
         return HouseClosed(rules.symbol, Quantity(closed), self._held(rules.symbol), tuple(orders))

@@ -2,14 +2,18 @@
 (decision 6)."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from pms.execution.api import HouseAssigned, HouseClosed
+from pms.ledger.api import NewIntent
 from pms.ledger.audit import audit
+from pms.ledger.errors import DatabaseFullError
 from pms.model.money import Money, Price
+from pms.model.order import JournalOrder
 from pms.model.refusal import RefusalCode, Refused
 from tests.support.laboratory import ACTOR, BTC, LONG, SHORT, Laboratory, laboratory
 from tests.support.waiting import until
@@ -114,3 +118,26 @@ async def test_what_lies_beyond_a_limit_is_traded_away_under_either_policy(lab: 
     await until(lambda: house(lab) == Decimal("0.2"), "12,000 at 60,000")
     report = await audit(f"sqlite:///{lab.settings.data_dir.resolve() / 'ledger.db'}")
     assert report.passed, "\n".join(report.lines())
+
+
+async def test_what_was_not_sent_of_several_orders_holds_nothing(
+    lab: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await give_house(lab, "0.5")
+    desk, live = lab.parts.wired.house, lab.parts.core.live_orders
+    rules = lab.parts.trader.symbol_rules(BTC)
+    assert rules is not None
+    sliced = replace(rules, market_quantity_max=Decimal("0.2"))
+
+    async def full(intent: NewIntent) -> JournalOrder:
+        raise DatabaseFullError("full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(desk, "_rules", lambda symbol: sliced)
+        patch.setattr(lab.parts.ledger, "record_intent", full)
+        with pytest.raises(DatabaseFullError):
+            await desk.close(BTC, None, ACTOR)
+    assert not list(live.of_symbol(BTC)), "three slices were reserved, none was sent"
+    closed = await desk.close(BTC, None, ACTOR)
+    assert isinstance(closed, HouseClosed), closed
+    assert closed.left == 0

@@ -269,6 +269,11 @@ class Book:
         """Return Σ signed virtual + house quantity (decision 9)."""
         return (self.virtual_net.get(symbol) or ZERO) + self.house_position(symbol).signed_quantity
 
+    def passing_on(self, symbol: Symbol) -> Decimal:
+        """Return the signed quantity that the house holds of pooled closes and passes on."""
+        held = (pool.pending * pool.side.sign for pool in self.pools.values() if pool.symbol == symbol)
+        return sum(held, ZERO)
+
     def derived_wallet(self) -> Decimal:
         """Return the wallet balance that the exchange must show if every fill, fee and transfer is booked."""
         total = self.house_cash_total() - sum((house.signed_cost for house in self.house.values()), ZERO)

@@ -9,7 +9,6 @@ from pms.ledger.plan import Plan
 from pms.ledger.pools import Pool
 from pms.ledger.writer import Known, Writer
 from pms.model.ids import ClientOrderId
-from pms.model.money import ZERO
 from pms.model.symbol import Symbol
 
 
@@ -22,7 +21,7 @@ class Pooling:
         return list(self._writer.book.pools.values())
 
     def passing_on(self, symbol: Symbol) -> Decimal:
-        return sum((pool.pending * pool.side.sign for pool in self.pools() if pool.symbol == symbol), ZERO)
+        return self._writer.book.passing_on(symbol)
 
     async def allocate_pool(self, client_order_id: ClientOrderId, parts_max: int) -> Committed:
         def run(plan: Plan, _: Known) -> None:

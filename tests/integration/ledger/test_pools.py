@@ -13,7 +13,7 @@ from pms.model.money import Price, Quantity
 from pms.model.order import ExchangeOrderStatus, JournalOrder, OrderCode, OrderSide, OrderState
 from tests.support.ledger import ACTOR, BTC, Desk, opened
 
-SELL = OrderSide.SELL
+SELL, BUY = OrderSide.SELL, OrderSide.BUY
 
 
 async def clean(url: str) -> None:
@@ -171,4 +171,28 @@ async def test_an_unknown_order_is_proved_absent_and_its_pool_with_it(
     assert not ledger.pools()
     found = ledger.order(order.client_order_id)
     assert found is None or found.state is OrderState.EXPIRED
+    await clean(database_url)
+
+
+async def test_what_the_house_only_passes_on_stands_in_no_holders_way(
+    desk: Desk, ledger: LedgerService, database_url: str
+) -> None:
+    """A foreign sell that reduces the real net is the long holders', also while shorts are being closed."""
+    holder, closer = await desk.account("Holder", "1000"), await desk.account("Closer", "1000")
+    await desk.buy(holder.id, "4", "100")
+    await desk.sell(closer.id, "2", "100")
+    position = ledger.open_position(closer.id, BTC)
+    assert position is not None
+    share = PoolShare(position.id, closer.id, position.quantity)
+    order = await desk.order(
+        None, BUY, "2", reduce_only=True, code=OrderCode.HOUSE, action="CLOSE", shares=(share,)
+    )
+    await desk.book(desk.fill(order, "100", "2"))
+    assert ledger.passing_on(BTC) == 2
+    await desk.book(desk.foreign(SELL, "90", "1"))
+    left = ledger.open_position(holder.id, BTC)
+    assert left is not None
+    assert left.quantity == 3
+    await pass_on(ledger, order.client_order_id)
+    assert [held.signed_quantity for held in ledger.house_positions()] == [0]
     await clean(database_url)

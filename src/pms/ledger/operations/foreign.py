@@ -114,7 +114,8 @@ def _allocate(
 def _reducing(plan: Plan, fill: ExchangeFill) -> Decimal:
     net = plan.book.expected_net(fill.symbol)
     reducing = min(fill.quantity, abs(net)) if net * fill.side.sign < 0 else ZERO
-    house = plan.book.house_position(fill.symbol).signed_quantity
+    # What the house only passes on is the closers', not its own.
+    house = plan.book.house_position(fill.symbol).signed_quantity - plan.book.passing_on(fill.symbol)
     if house * fill.side.sign < 0:
         reducing -= min(reducing, abs(house))
     return reducing

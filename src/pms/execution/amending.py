@@ -18,10 +18,14 @@ from pms.execution.live_orders import LiveOrders
 from pms.execution.queues import AccountQueues
 from pms.execution.resolver import DoubtResolver
 from pms.ledger.api import Ledger
+from pms.ledger.errors import LedgerError
 from pms.model.ids import ClientOrderId
 from pms.model.money import Price, Quantity
 from pms.model.order import ApprovedAmendment, ApprovedOrder, JournalOrder, OrderState, Priority
 from pms.model.refusal import RefusalCode, Refused
+
+_Change = tuple[JournalOrder, ApprovedAmendment]
+"""The order as it was when its change was approved, and the change."""
 
 
 class OrderAmending:
@@ -55,33 +59,41 @@ class OrderAmending:
         owner = order.sub_account_id
         if owner is None or order.price is None or order.state is not OrderState.LIVE:
             return Refused.because(RefusalCode.ORDER_NOT_PENDING)
-        wanted = Quantity(order.quantity if quantity is None else quantity)
-        at = Price(order.price if price is None else price)
         change = await self._queues.run(
-            owner, Priority.ENTRY, self._step(order.client_order_id, wanted, at), self._abandon(order)
+            owner, Priority.ENTRY, self._step(order.client_order_id, quantity, price), self._abandon(order)
         )
-        return change if isinstance(change, Refused) else await self._send(order, change)
+        if isinstance(change, Refused):
+            return change
+        before, approved = change
+        return await self._send(before, approved)
 
     def _step(
-        self, client_order_id: ClientOrderId, quantity: Quantity, price: Price
-    ) -> Callable[[], ApprovedAmendment | Refused]:
-        def admit() -> ApprovedAmendment | Refused:
+        self, client_order_id: ClientOrderId, quantity: Decimal | None, price: Decimal | None
+    ) -> Callable[[], _Change | Refused]:
+        """Judge a change of the order as it is when its turn comes: another change may have gone before."""
+
+        def admit() -> _Change | Refused:
             now = self._ledger.order(client_order_id)
-            if now is None or now.state is not OrderState.LIVE or quantity <= now.booked_quantity:
+            if now is None or now.state is not OrderState.LIVE or now.price is None:
+                return Refused.because(RefusalCode.ORDER_NOT_PENDING)
+            wanted = Quantity(now.quantity if quantity is None else quantity)
+            at = Price(now.price if price is None else price)
+            if wanted <= now.booked_quantity:
                 return Refused.because(RefusalCode.ORDER_NOT_PENDING)
             if client_order_id in self._resolver.changing:
                 text = "Another change of this order is on its way; retry in a moment."
                 return Refused.because(RefusalCode.BOUND_REACHED, text)
-            approved = self._admission.amendment(now, quantity, price)
-            if isinstance(approved, ApprovedAmendment):
-                self._resolver.changing.add(client_order_id)
-            return approved
+            approved = self._admission.amendment(now, wanted, at)
+            if isinstance(approved, Refused):
+                return approved
+            self._resolver.changing.add(client_order_id)
+            return now, approved
 
         return admit
 
-    def _abandon(self, order: JournalOrder) -> Callable[[ApprovedAmendment | Refused], None]:
-        def give_back(outcome: ApprovedAmendment | Refused) -> None:
-            if isinstance(outcome, ApprovedAmendment):
+    def _abandon(self, order: JournalOrder) -> Callable[[_Change | Refused], None]:
+        def give_back(outcome: _Change | Refused) -> None:
+            if not isinstance(outcome, Refused):
                 self._settled(order.client_order_id)
 
         return give_back
@@ -125,6 +137,10 @@ class OrderAmending:
                     return await self._unchanged(order, outcome)
                 case Replaced():
                     raise AssertionError("nothing is replaced without a replacement")
+        except LedgerError:
+            # The stream's report was left to this answer: without it the exchange is asked.
+            self._resolver.watch(client_id)
+            raise
         finally:
             self._settled(client_id)
 

@@ -9,6 +9,7 @@ import pytest
 
 from pms.execution.api import Cancelled, Resting
 from pms.ledger.audit import audit
+from pms.ledger.errors import DatabaseFullError
 from pms.model.ids import PendingOrderId
 from pms.model.order import JournalOrder, OrderState
 from pms.model.refusal import RefusalCode, Refused
@@ -118,3 +119,40 @@ async def test_change_fill_and_cancel_race_and_the_exchange_decides(lab: Laborat
     assert ended.booked_quantity == ended.executed_quantity == lab.held("A")
     assert reserved(lab) == []
     assert (await audit(f"sqlite:///{lab.settings.data_dir / 'ledger.db'}")).passed
+
+
+async def test_a_change_is_judged_by_the_order_as_it_is_when_its_turn_comes(lab: Laboratory) -> None:
+    seen = await resting(lab)
+    changed = await lab.parts.trader.amend(pending(seen), ACTOR, quantity=Decimal("0.03"))
+    assert isinstance(changed, Resting)
+    # The caller of the second looked before the first was made.
+    second = await lab.parts.wired.trader._amending.amend(seen, None, Decimal(58_000))
+    assert isinstance(second, Resting)
+    assert (second.order.quantity, second.order.price) == (Decimal("0.03"), 58_000)
+    lab.exchange.arm(kind="refuse", method="PUT", code=-2013, msg="no", path="orders", count=1)
+    refused = await lab.parts.wired.trader._amending.amend(seen, Decimal("0.05"), None)
+    assert isinstance(refused, Refused)
+    known = now(lab, seen)
+    assert known is not None
+    assert (known.quantity, known.price) == (Decimal("0.03"), 58_000)
+
+
+async def test_a_change_that_could_not_be_recorded_is_asked_for(
+    lab: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = await resting(lab)
+    ledger = lab.parts.ledger
+
+    async def full(*_: object) -> JournalOrder:
+        raise DatabaseFullError("full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "record_amended", full)
+        with pytest.raises(DatabaseFullError):
+            await lab.parts.trader.amend(pending(order), ACTOR, price=Decimal(58_000))
+
+    def price() -> Decimal | None:
+        known = now(lab, order)
+        return None if known is None else known.price
+
+    await until(lambda: price() == 58_000, "the price that the exchange has")

@@ -8,12 +8,13 @@ real account, goes to the house at the worse of touch and fresh mark. An unknown
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from itertools import count
 
 import structlog
 
 from pms.execution.admission import Admission, Admitted
 from pms.execution.api import ClosedByPrice, Executed
-from pms.execution.live_orders import LiveOrder, LiveOrders
+from pms.execution.live_orders import Claim, LiveOrder, LiveOrders
 from pms.execution.orders import OrderRunner
 from pms.execution.prices import Prices
 from pms.execution.queues import AccountQueues
@@ -95,6 +96,7 @@ class Closer:
         self._prices = prices
         self._worlds = worlds
         self._cancel_order = cancel_order
+        self._numbers = count(1)
 
     async def close(self, wanted: Closing) -> Executed | Refused:
         """Close a position, or a quantity of it, with the given trade action.
@@ -187,7 +189,8 @@ class Closer:
         )
         result = admitted if isinstance(admitted, Refused) else await self._runner.execute(admitted)
         if isinstance(result, Refused) and self._exchange_cannot(result, position, left):
-            if self._live.closing(position.sub_account_id, position.symbol, position.side):
+            account, symbol, side = position.sub_account_id, position.symbol, position.side
+            if self._live.closing(account, symbol, side) or self._live.crossing(account, symbol, side):
                 return result  # only a remainder is too small: other orders may still close the rest
             return await self._transfer(wanted, left, HouseLineKind.DUST, wanted.action)
         return result
@@ -249,7 +252,13 @@ class Closer:
             )
         log.warning("closed_by_the_house", position_id=position_id, kind=kind, action=action)
         amount = position.quantity if quantity is None else min(quantity, position.quantity)
-        moved = await self._ledger.transfer_to_house(position_id, amount, price, kind, action)
+        side = OrderSide.closing(position.side)
+        name = f"transfer-{next(self._numbers)}"
+        self._live.claim(name, [Claim(position.sub_account_id, position.symbol, side, amount)])
+        try:
+            moved = await self._ledger.transfer_to_house(position_id, amount, price, kind, action)
+        finally:
+            self._live.unclaim(name)
         account = self._ledger.account(position.sub_account_id)
         return Executed(
             order=None,

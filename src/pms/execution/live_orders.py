@@ -175,6 +175,11 @@ class LiveOrders:
             key = (one.sub_account_id, one.symbol, one.side)
             self._claimed[key] = self._claimed.get(key, ZERO) + one.quantity
 
+    def claimed(self, symbol: Symbol) -> bool:
+        """True while something without an order of the account's own closes positions of a symbol. What one
+        name holds is of one symbol."""
+        return any(claims[0].symbol == symbol for claims in self._claims.values())
+
     def unclaim(self, name: str) -> None:
         """Give back what a name holds."""
         for one in self._claims.pop(name, ()):

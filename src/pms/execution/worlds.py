@@ -114,8 +114,11 @@ class Worlds:
         return self.differs(symbol) and await self.ask_net() and self.differs(symbol)
 
     def differs(self, symbol: Symbol) -> bool:
-        """True when the difference as it is now has persisted, and no order can explain it."""
-        if any(True for _ in self._live.of_symbol(symbol)) or self._ledger.passing_on(symbol):
+        """True when the difference as it is now has persisted, and neither an order can explain it nor does
+        somebody give it away just now: until that is booked, a second close would give it away again."""
+        if any(True for _ in self._live.of_symbol(symbol)) or self._live.claimed(symbol):
+            return False
+        if self._ledger.passing_on(symbol):
             return False
         identity = self._identity_of(symbol)
         judged = identity.virtual_net + identity.house_net

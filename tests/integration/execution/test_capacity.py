@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 import pytest_asyncio
 
-from pms.exchange.port import NotSent, OutcomeUnknown, PlaceOutcome
+from pms.exchange.port import NotSent, OutcomeUnknown, PlaceOutcome, RefusedByExchange
 from pms.execution.api import Cancelled, Executed, Resting
 from pms.ledger.api import Actor
 from pms.ledger.errors import DatabaseFullError
@@ -212,3 +212,29 @@ async def test_an_order_that_was_not_sent_holds_nothing(lab: Laboratory) -> None
     finally:
         trading.place = place  # type: ignore[method-assign]
     assert in_flight(lab) == 0
+
+
+async def test_what_the_exchange_refuses_beside_an_order_in_flight_does_not_take_all_to_the_house(
+    lab: Laboratory,
+) -> None:
+    await lab.market("Alice", LONG, "0.4")
+    position = lab.position("Alice")
+    assert position is not None
+    with holding(lab) as go:
+        trading = lab.parts.exchange.trading
+        held = trading.place
+
+        async def short_of_margin(order: ApprovedOrder) -> PlaceOutcome:
+            if "_CP_" not in order.client_order_id:
+                return await held(order)
+            code = RefusalCode.EXCHANGE_MARGIN_INSUFFICIENT
+            return RefusedByExchange(-2019, "Margin is insufficient.", code, 0, 0)
+
+        trading.place = short_of_margin  # type: ignore[method-assign]
+        selling = asyncio.create_task(lab.market("Alice", SHORT, "0.3"))
+        await until(lambda: in_flight(lab) == 1, "the order in flight")
+        refused = await lab.parts.trader.close(position.id, ACTOR)  # 0.1 is free, 0.3 is being sold
+        go.set()
+        await selling
+    assert isinstance(refused, Refused), refused
+    assert lab.held("Alice") == Decimal("0.1"), "a close never ends in the opposite position"

@@ -1,6 +1,7 @@
 """Closes while the known net is not the real one: what is backed is sold on the exchange, whatever a late
 report says (decisions 10, 12 and 13)."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
@@ -135,3 +136,21 @@ async def test_a_remainder_that_is_too_small_does_not_take_the_whole_position_to
     assert lab.held("Alice") == Decimal("0.5")
     assert isinstance(await close(lab, "Alice"), Executed)
     assert lab.held("Alice") == 0
+
+
+async def test_closes_at_once_share_what_the_exchange_does_not_back(lab: Laboratory) -> None:
+    await lab.market("Alice", LONG, "0.3")
+    await lab.market("Bob", LONG, "0.3")
+    await lab.settled()
+    report(lab, "0.4")
+    await until_desync(lab)
+    results = await asyncio.gather(close(lab, "Alice"), close(lab, "Bob"))
+    given = Decimal(0)
+    for result in results:
+        assert isinstance(result, Executed), result
+        given += sum(
+            (trade.quantity for trade in result.trades if trade.action == "DESYNC_CLOSE"), Decimal(0)
+        )
+    assert given == Decimal("0.2"), "what is missing is missing once"
+    assert (lab.held("Alice"), lab.held("Bob")) == (0, 0)
+    report(lab, "0.2")  # what the simulated exchange really holds

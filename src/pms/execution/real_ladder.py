@@ -16,6 +16,7 @@ import structlog
 from pms.bus.hub import EventHub
 from pms.exchange.errors import ExchangeError
 from pms.execution.api import Executed
+from pms.execution.errors import NotRunning
 from pms.execution.holdings import Holdings
 from pms.execution.live_orders import LiveOrders
 from pms.execution.prices import Prices
@@ -156,7 +157,13 @@ class RealLadder:
             self._postpone(f"a market order on {step.symbol} is in flight; its fill may be enough")
             return
         self._steps += 1
-        log.error("real_shed", symbol=step.symbol, parts=len(step.parts), ratio=str(figures.margin_ratio))
+        log.error(
+            "real_shed",
+            symbol=step.symbol,
+            parts=len(step.parts),
+            ratio=str(figures.margin_ratio),
+            left_to_the_house=str(step.house_quantity),
+        )
         await self._close(step)
 
     def _postpone(self, reason: str) -> None:
@@ -202,7 +209,7 @@ class RealLadder:
                     Priority.LIQUIDATION,
                     quantity=part.quantity,
                 )
-            except LedgerError as error:
+            except (LedgerError, NotRunning) as error:
                 self._refused += 1
                 log.error("real_shed_not_booked", position_id=part.position_id, error=str(error))
                 return

@@ -69,6 +69,7 @@ class LedgerHistory(RuleBasedStateMachine):
         self.named: set[str] = set()
         self.ended: set[PositionId] = set()
         self.sequences: dict[SubAccountId, int] = defaultdict(int)
+        self.faults: list[AssertionError] = []
         self.seed = self.steps = self.lines = 0
         self.clock = ManualClock()
 
@@ -89,8 +90,15 @@ class LedgerHistory(RuleBasedStateMachine):
         ledger = LedgerService(self.store, rules, self.clock, SeededIds(self.seed), loaded)
         await ledger.take_lease("engine", 60_000)
         self.sequences = defaultdict(int, ledger.event_sequences())
-        ledger.on_commit(self.hear)
+        ledger.on_commit(self.listen)
         return ledger
+
+    def listen(self, committed: Committed) -> None:
+        """A listener's own exception only reaches the log."""
+        try:
+            self.hear(committed)
+        except AssertionError as fault:
+            self.faults.append(fault)
 
     def hear(self, committed: Committed) -> None:
         for event in committed.events:
@@ -146,6 +154,8 @@ class LedgerHistory(RuleBasedStateMachine):
         if not hasattr(self, "desk"):
             return
         self.steps += 1
+        if self.faults:
+            raise self.faults[0]
         self.do(self.oracle.follow(self.store))
         self.money_is_where_it_belongs()
         self.positions_are_whole()

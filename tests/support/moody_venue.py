@@ -43,6 +43,7 @@ class MoodyVenue(MemoryVenue):
         self.random = Random(0)
         self.trouble = 0.0
         self.late: set[asyncio.Task[PlaceOutcome]] = set()
+        self.on_place: Callable[[ApprovedOrder], None] = lambda _: None
         self.database: Callable[[], sqlite3.Connection | None] = lambda: None
 
     def calm(self) -> None:
@@ -68,6 +69,7 @@ class MoodyVenue(MemoryVenue):
     # --- orders ---------------------------------------------------------------------------------------------
     async def place(self, order: ApprovedOrder) -> PlaceOutcome:
         self.called()
+        self.on_place(order)
         sent_ms = self.clock.now_ms()
         lost = OutcomeUnknown("the answer was lost", sent_ms, RECV_WINDOW_MS)
         match self.fate("not sent", "refused", "lost before", "lost after", "late"):

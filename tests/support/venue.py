@@ -7,7 +7,7 @@ It implements the exchange port as `pms.exchange` does for Binance; matching is 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 
 from pms.exchange.port import (
     Absent,
@@ -81,12 +81,12 @@ class MemoryVenue(ScriptedExchange):
         report = replace(report, price=order.price or Price(Decimal(0)))
         self._note(report, None)
         if order.type is OrderType.MARKET:
-            part = (order.quantity / self.state.pieces).quantize(Decimal("0.001"))
-            for piece in range(self.state.pieces):
-                last = piece == self.state.pieces - 1
+            part = (order.quantity / self.state.pieces).quantize(Decimal("0.001"), ROUND_DOWN)
+            pieces = self.state.pieces if part else 1
+            for piece in range(pieces):
+                last = piece == pieces - 1
                 self.execute_resting(
-                    order.client_order_id,
-                    order.quantity - part * (self.state.pieces - 1) if last else part,
+                    order.client_order_id, order.quantity - part * (pieces - 1) if last else part
                 )
         await asyncio.sleep(0)  # the answer on its way back
         return Confirmed(self.state.orders[order.client_order_id], self.clock.now_ms(), 2_000)

@@ -9,6 +9,7 @@ the order keeps its reservation, and nobody else would ever end it.
 
 import asyncio
 from dataclasses import dataclass
+from decimal import Decimal
 
 import structlog
 
@@ -18,6 +19,7 @@ from pms.execution.live_orders import LiveOrders
 from pms.execution.resolver import DoubtResolver
 from pms.ledger.api import Ledger, NewIntent
 from pms.ledger.errors import CommitUnknownError, LeaseError, LedgerClosedError, LedgerError, RequestError
+from pms.model.account import AccountStatus
 from pms.model.clock import Clock
 from pms.model.order import ApprovedOrder
 
@@ -89,7 +91,8 @@ class OrderSender:
                 # It may be in the journal all the same, where nothing but this record would ever end it.
                 self._record_later(intent, NotSent("the commit of its intent got no answer", 0))
             raise
-        outcome = await self._place(order)
+        forbidden = self._forbidden(intent)
+        outcome = NotSent(forbidden, 0) if forbidden else await self._place(order)
         self._counts[type(outcome)] += 1
         try:
             await self._record(intent, outcome)
@@ -99,6 +102,23 @@ class OrderSender:
             log.error("order_outcome_not_recorded", client_order_id=order.client_order_id, error=str(error))
             self._record_later(intent, outcome)
         return outcome
+
+    def _forbidden(self, intent: NewIntent) -> str:
+        """Return why an entry may not leave any more, empty when it may: its account was frozen or restricted
+        between the gate and the commit of its intent (design, invariant 6). Nothing is awaited before it is
+        sent."""
+        owner = intent.sub_account_id
+        if owner is None or intent.reduce_only:
+            return ""
+        account, held = self._ledger.account(owner), self._ledger.open_position(owner, intent.symbol)
+        before = Decimal(0) if held is None else held.signed_quantity
+        after = before + intent.side.sign * intent.quantity
+        if abs(after) <= abs(before) and after * before >= 0:
+            return ""
+        if account is None or account.status is not AccountStatus.ACTIVE:
+            return "the account was frozen before the order left"
+        level = self._ledger.restriction_of(owner)
+        return f"{level.name} came in force before the order left" if level else ""
 
     async def _place(self, order: ApprovedOrder) -> PlaceOutcome:
         try:

@@ -515,6 +515,7 @@ def test_random_histories(
         settings=settings(
             max_examples=examples * (25 if LONG_RUN else 1),
             stateful_step_count=steps,
+            derandomize=not LONG_RUN,
             suppress_health_check=list(HealthCheck),
         ),
     )

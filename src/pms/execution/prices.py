@@ -71,12 +71,15 @@ class Prices:
 
     def worse_price(self, symbol: Symbol, side: PositionSide, limit: Decimal | None = None) -> Price | None:
         """Return the worst of touch, fresh mark and `limit` for the one who closes a position of that side
-        (decision 13); None without a fresh mark."""
+        (decision 13); None without a fresh mark. A quote older than that says nothing of the touch."""
         mark, book = self.mark_price(symbol), self.book(symbol)
         if mark is None or not self.fresh(symbol):
             return None
         closing_long = side is PositionSide.LONG
-        touch = mark if book is None else book.bid if closing_long else book.ask
+        if book is None or self._clock.now_ms() - book.received_ms > STALE_AFTER_MS:
+            touch = mark
+        else:
+            touch = book.bid if closing_long else book.ask
         known = [Decimal(repr(mark)), Decimal(repr(touch)), *(() if limit is None else (limit,))]
         return Price(min(known) if closing_long else max(known))
 

@@ -3,6 +3,7 @@
 import asyncio
 
 from pms.execution.prices import Prices
+from pms.model.account import PositionSide
 from pms.model.price import STALE_AFTER_MS, BookTicker, MarkPrice
 from pms.model.symbol import Symbol
 from tests.support.ledger import START_MS, ManualClock
@@ -46,3 +47,15 @@ async def test_the_first_mark_is_awaited_and_the_wait_has_an_end() -> None:
     prices.take_mark(mark(1.0))
     assert await asyncio.gather(*waiting) == [True, True, True]
     assert await prices.first_mark(BTC, 0)
+
+
+def test_the_touch_of_a_quote_that_is_old_prices_nothing() -> None:
+    clock = ManualClock()
+    prices = Prices(clock)
+    prices.take_book(BookTicker(BTC, 50.0, 1, 51.0, 1, 1, START_MS, START_MS))
+    prices.take_mark(mark(100.0))
+    assert prices.worse_price(BTC, PositionSide.LONG) == 50, "a fresh touch counts, also far from the mark"
+    clock.advance(STALE_AFTER_MS + 1)
+    assert prices.worse_price(BTC, PositionSide.LONG) is None
+    prices.take_mark(mark(100.0, clock.now_ms()))
+    assert prices.worse_price(BTC, PositionSide.LONG) == 100

@@ -27,8 +27,10 @@ from pms.model.ids import SubAccountId
 from pms.model.money import ZERO, Money, Price, Quantity, round_up
 from pms.model.order import OrderSide
 from pms.model.refusal import RefusalCode, Refused
+from pms.model.restriction import Restriction
 from pms.model.symbol import Symbol, SymbolRules
 from pms.risk.netting_plan import HouseClose, Plan, plan_change
+from pms.risk.real_ladder import RealLevel
 
 log = structlog.get_logger(__name__)
 
@@ -215,6 +217,15 @@ class HouseDesk:
     def _blocked(self) -> bool:
         return not self._switches.ready or self._switches.halted
 
+    def _only_reducing(self) -> bool:
+        """True while entries are blocked for the real account's sake, or everybody is halted: what the house
+        unwinds by itself must not enlarge the real net then."""
+        halted = any(
+            entry.sub_account_id is None and entry.level >= Restriction.HALT
+            for entry in self._ledger.restrictions()
+        )
+        return halted or self._switches.real_level >= RealLevel.BLOCK
+
     def _excess(self, symbol: Symbol) -> Decimal:
         """Return the quantity beyond the symbol's limit, on lots; alarms when one is crossed."""
         limit, mark, rules = self._ledger.house_limit(symbol), self._worlds.mark(symbol), self._rules(symbol)
@@ -244,6 +255,10 @@ class HouseDesk:
         plan = plan_change(world, HouseClose(quantity, self._taken(rules.symbol, world.house)))
         if not plan.orders:
             return _nothing(plan)
+        enlarges = any(not order.reduce_only for order in plan.orders)
+        if enlarges and action == UNWIND_ACTION and self._only_reducing():
+            text = "The real account takes no new exposure; what would enlarge its net waits in the house."
+            return Refused.because(RefusalCode.REAL_ENTRIES_BLOCKED, text)
         waiting = deque(self._orders.admit(rules.symbol, order, action) for order in plan.orders)
         closed, orders = ZERO, []
         refused: Refused | None = None

@@ -15,6 +15,7 @@ from pms.ledger.errors import DatabaseFullError
 from pms.model.money import Money, Price
 from pms.model.order import JournalOrder
 from pms.model.refusal import RefusalCode, Refused
+from pms.model.restriction import Restriction
 from tests.support.laboratory import ACTOR, BTC, LONG, SHORT, Laboratory, laboratory
 from tests.support.waiting import until
 
@@ -141,3 +142,21 @@ async def test_what_was_not_sent_of_several_orders_holds_nothing(
     closed = await desk.close(BTC, None, ACTOR)
     assert isinstance(closed, HouseClosed), closed
     assert closed.left == 0
+
+
+async def test_the_house_does_not_enlarge_the_real_net_while_everybody_is_halted(tmp_path: Path) -> None:
+    async with laboratory(tmp_path, house_policy="unwind") as lab:
+        desk, ledger = lab.parts.wired.house, lab.parts.ledger
+        await lab.account("Alice")
+        await lab.account("Bob")
+        await lab.market("Bob", SHORT, "0.5")
+        await lab.market("Alice", LONG, "0.5")
+        await ledger.set_restriction(None, "exchange", Restriction.HALT, "liquidated", ACTOR)
+        hedge = lab.position("Alice")
+        assert hedge is not None
+        # The real net is flat: trading away what hedges Bob would open it.
+        await ledger.take_over(hedge.id, ACTOR, Price(Decimal(60_000)))
+        await until(lambda: BTC in desk._not_before, "the house has looked")
+        assert house(lab) == Decimal("0.5")
+        closed = await desk.close(BTC, None, ACTOR)
+        assert isinstance(closed, HouseClosed), "an operator may"

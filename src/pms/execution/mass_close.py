@@ -10,7 +10,7 @@ open, and what was filled is passed on after the restart.
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from itertools import count
 
@@ -32,7 +32,7 @@ from pms.model.money import ZERO, Money, Price
 from pms.model.order import JournalOrder, OrderCode, OrderSide, Priority
 from pms.model.refusal import RefusalCode, Refused
 from pms.model.symbol import Symbol, SymbolRules
-from pms.risk.netting_plan import Close, Meeting, Part, Plan, PlannedOrder, Reason, plan_change
+from pms.risk.netting_plan import Close, Meeting, Part, Plan, PlannedOrder, Reason, Target, plan_change
 
 log = structlog.get_logger(__name__)
 
@@ -50,22 +50,31 @@ _REFUSALS = {
 
 @dataclass(frozen=True, slots=True)
 class Many:
-    """How positions are closed: code of orders of their own, trade action, priority."""
+    """How positions are closed: code of orders of their own, trade action, priority. `meets_house` False:
+    what the house offers stays out of it, for the real net is to shrink."""
 
     code: OrderCode
     action: str
     priority: Priority
     idempotency_key: str | None = None
+    meets_house: bool = True
 
 
 @dataclass(slots=True)
 class _Tally:
-    """What was done for one position so far, and why not more."""
+    """What was done for one position so far, and why not more. `wanted` None: all of it."""
 
     position: Position
+    wanted: Decimal | None = None
     trades: list[TradeRow] = field(default_factory=list)
     order: JournalOrder | None = None
     refused: Refused | None = None
+
+    @property
+    def left(self) -> Decimal | None:
+        if self.wanted is None:
+            return None
+        return max(ZERO, self.wanted - sum((trade.quantity for trade in self.trades), ZERO))
 
     def take(self, trades: Sequence[TradeRow], positions: Sequence[Position]) -> None:
         self.trades += [trade for trade in trades if trade.position_id == self.position.id]
@@ -114,12 +123,16 @@ class MassClose:
         self._tasks: set[asyncio.Task[bool]] = set()
 
     async def close(
-        self, position_ids: Sequence[PositionId], how: Many
+        self,
+        position_ids: Sequence[PositionId],
+        how: Many,
+        quantities: Mapping[PositionId, Decimal] | None = None,
     ) -> Mapping[PositionId, Executed | Refused]:
         """Close positions, symbols side by side; the outcome of each, in the order given.
 
-        A position that is closed only in part is answered with its trades and its open rest. Cancelling the
-        caller cancels no order that was sent. Raises LedgerError when the ledger takes nothing.
+        Of those that `quantities` names only so much is closed. A position that is closed only in part is
+        answered with its trades and its open rest. Cancelling the caller cancels no order that was sent.
+        Raises LedgerError when the ledger takes nothing.
         """
         by_symbol: dict[Symbol, list[Position]] = {}
         results: dict[PositionId, Executed | Refused] = {}
@@ -128,28 +141,33 @@ class MassClose:
             results[position_id] = Refused.because(RefusalCode.POSITION_CLOSED)
             if position is not None:
                 by_symbol.setdefault(position.symbol, []).append(position)
-        for part in await asyncio.gather(*(self._symbol(held, how) for held in by_symbol.values())):
+        wanted = quantities or {}
+        for part in await asyncio.gather(*(self._symbol(held, how, wanted) for held in by_symbol.values())):
             results.update(part)
         return results
 
-    async def _symbol(self, held: list[Position], how: Many) -> dict[PositionId, Executed | Refused]:
+    async def _symbol(
+        self, held: list[Position], how: Many, quantities: Mapping[PositionId, Decimal]
+    ) -> dict[PositionId, Executed | Refused]:
         if len(held) == 1:
             (one,) = held
             wanted = Closing(one.id, how.code, how.action, how.priority, how.idempotency_key)
-            return {one.id: await self._alone(wanted)}
+            return {one.id: await self._alone(replace(wanted, quantity=quantities.get(one.id)))}
         rules = self._rules(held[0].symbol)
         if rules is None or not self._switches.ready:
             code = RefusalCode.UNKNOWN_SYMBOL if rules is None else RefusalCode.NOT_READY
             return {one.id: Refused.because(code) for one in held}
         covered = [one for one in held if self._live.closing(one.sub_account_id, one.symbol, one.side)]
-        await asyncio.gather(*(self._closer.free_capacity(one) for one in covered))
+        await asyncio.gather(*(self._closer.free_capacity(one, quantities.get(one.id)) for one in covered))
         differs = await self._worlds.confirmed_difference(rules.symbol)
-        tallies = {one.id: _Tally(one) for one in held}
+        tallies = {one.id: _Tally(one, quantities.get(one.id)) for one in held}
         for _ in range(ROUNDS_MAX):
-            still = [one for one in map(self._ledger.position, tallies) if one is not None]
+            now = (self._ledger.position(key) for key, tally in tallies.items() if tally.left != 0)
+            still = [position for position in now if position is not None]
             if not still:
                 break
-            work = self._take(rules, still, how, differs=differs)
+            targets = tuple(self._worlds.target(position, tallies[position.id].left) for position in still)
+            work = self._take(rules, still, targets, how, differs=differs)
             self._note_held_back(work.plan, tallies)
             if not (work.plan.orders or work.plan.internal or work.plan.to_house):
                 break
@@ -162,11 +180,18 @@ class MassClose:
             differs = False  # it was given away, or orders of ours explain what is left
         return {key: self._outcome(tally) for key, tally in tallies.items()}
 
-    def _take(self, rules: SymbolRules, held: list[Position], how: Many, *, differs: bool) -> _Work:
+    def _take(
+        self,
+        rules: SymbolRules,
+        held: list[Position],
+        targets: tuple[Target, ...],
+        how: Many,
+        *,
+        differs: bool,
+    ) -> _Work:
         """Plan and reserve in one synchronous step; nothing can come between (decisions 12 and 16)."""
-        offers = self._house_offers(rules.symbol)
+        offers = self._house_offers(rules.symbol) if how.meets_house else ZERO
         world = self._worlds.world(rules, differs=differs, house_offers=offers)
-        targets = tuple(self._worlds.target(position) for position in held)
         plan = plan_change(world, Close(targets, urgent=how.priority is Priority.LIQUIDATION))
         owners = {position.id: position for position in held}
         claim = f"mass-{next(self._numbers)}"

@@ -2,11 +2,10 @@
 
 Invariants: 1. A step is decided from a reading made for it, never from an estimate. 2. One step at a time,
 `STEP_PAUSE_MS` apart, and none while a market order on the symbol is in flight: its fill may be enough.
-3. Closes take their quantity in the holder's queue, beside everything else that closes (decision 16).
+3. Closes take their quantity beside everything else that closes (decision 16).
 """
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Protocol
@@ -28,7 +27,7 @@ from pms.model.clock import Clock
 from pms.model.event import EphemeralEvent, JsonValue
 from pms.model.ids import PositionId
 from pms.model.money import ZERO
-from pms.model.order import OrderCode, OrderType, Priority
+from pms.model.order import OrderType
 from pms.model.refusal import Refused
 from pms.model.symbol import Symbol, SymbolRules
 from pms.risk.real_ladder import (
@@ -38,7 +37,6 @@ from pms.risk.real_ladder import (
     RealLevel,
     RealRisk,
     Shed,
-    ShedPart,
     shed_step,
 )
 from pms.risk.real_purse import RealFigures, rate_of
@@ -51,17 +49,11 @@ SHED_ACTION = "REAL_SHED"
 
 
 class PositionCloser(Protocol):
-    """Closes a quantity of a position; `pms.execution.service.Trader` does."""
+    """Closes parts of positions together; `pms.execution.service.Trader` does."""
 
-    async def close_with(
-        self,
-        position_id: PositionId,
-        code: OrderCode,
-        action: str,
-        priority: Priority,
-        idempotency_key: str | None = None,
-        quantity: Decimal | None = None,
-    ) -> Executed | Refused: ...
+    async def shed(
+        self, quantities: Mapping[PositionId, Decimal], action: str
+    ) -> Mapping[PositionId, Executed | Refused]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,27 +192,16 @@ class RealLadder:
         return any(order.type is OrderType.MARKET for order in self._live.of_symbol(symbol))
 
     async def _close(self, step: Shed) -> None:
-        async def close(part: ShedPart) -> None:
-            try:
-                result = await self._closer.close_with(
-                    part.position_id,
-                    OrderCode.LIQUIDATION,
-                    SHED_ACTION,
-                    Priority.LIQUIDATION,
-                    quantity=part.quantity,
-                )
-            except (LedgerError, NotRunning) as error:
-                self._refused += 1
-                log.error("real_shed_not_booked", position_id=part.position_id, error=str(error))
-                return
+        """Close all parts together: a thousand holders are a few orders, not a thousand."""
+        try:
+            done = await self._closer.shed(
+                {part.position_id: part.quantity for part in step.parts}, SHED_ACTION
+            )
+        except (LedgerError, NotRunning) as error:
+            self._refused += len(step.parts)
+            log.error("real_shed_not_booked", symbol=step.symbol, error=str(error))
+            return
+        for position_id, result in done.items():
             if isinstance(result, Refused):
                 self._refused += 1
-                log.error(
-                    "real_shed_refused",
-                    position_id=part.position_id,
-                    refusal=result.refusals[0].log_line(),
-                )
-
-        async with asyncio.TaskGroup() as tasks:
-            for part in step.parts:
-                tasks.create_task(close(part), name=f"shed {part.position_id}")
+                log.error("real_shed_refused", position_id=position_id, refusal=result.refusals[0].log_line())

@@ -208,6 +208,14 @@ class Trader:
         """Close many positions with the given trade action; see `MassClose.close`."""
         return await self._mass_close.close(position_ids, Many(code, action, priority, idempotency_key))
 
+    async def shed(
+        self, quantities: Mapping[PositionId, Decimal], action: str
+    ) -> Mapping[PositionId, Executed | Refused]:
+        """Close parts of positions so that the real net shrinks: nothing of them meets what the house
+        holds. See `MassClose.close`."""
+        how = Many(OrderCode.LIQUIDATION, action, Priority.LIQUIDATION, meets_house=False)
+        return await self._mass_close.close(tuple(quantities), how, quantities)
+
     async def amend(
         self,
         pending_order_id: PendingOrderId,

@@ -97,3 +97,19 @@ async def test_nothing_is_shed_on_a_stale_price(lab: Laboratory, monkeypatch: py
     await at_level(lab, RealLevel.CALM)
     monkeypatch.undo()
     await lab.flatten()
+
+
+async def test_a_step_of_many_holders_is_one_order(lab: Laboratory) -> None:
+    for name, quantity in (("A", "2"), ("B", "1"), ("C", "1")):
+        assert isinstance(await lab.market(name, LONG, quantity), Executed)
+    await lab.settled()
+    orders = lab.parts.wired.sender.statistics().confirmed
+    done = await lab.parts.trader.shed(
+        {held.id: Decimal("0.1") for held in lab.parts.ledger.open_positions()}, "REAL_SHED"
+    )
+    assert [type(result) for result in done.values()] == [Executed] * 3
+    assert lab.parts.wired.sender.statistics().confirmed == orders + 1
+    assert [lab.held(name) for name in "ABC"] == [Decimal("1.9"), Decimal("0.9"), Decimal("0.9")]
+    logs = await lab.parts.ledger.queries.balance_logs(lab.accounts["B"], 1)
+    assert [log.reason for log in logs] == ["REAL_SHED"]
+    await lab.flatten()

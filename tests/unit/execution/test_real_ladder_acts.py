@@ -120,17 +120,9 @@ class World:
     def open_position(self, owner: SubAccountId, symbol: Symbol) -> Position | None:
         return self.held.get(owner)
 
-    async def close_with(
-        self,
-        position_id: PositionId,
-        code: object,
-        action: str,
-        priority: object,
-        idempotency_key: str | None = None,
-        quantity: Decimal | None = None,
-    ) -> object:
-        self.closed.append((position_id, quantity, action))
-        return self.answer
+    async def shed(self, quantities: dict[PositionId, Decimal], action: str) -> dict[PositionId, object]:
+        self.closed += [(position_id, quantity, action) for position_id, quantity in quantities.items()]
+        return dict.fromkeys(quantities, self.answer)
 
     async def at(self, balance: str) -> RealLevel:
         self.exchange.balance = balance

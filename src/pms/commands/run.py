@@ -19,7 +19,7 @@ from pms.logging import configure_logging
 from pms.market_data import run_market_data
 from pms.model.ids import UserId
 from pms.probes import EngineProbes
-from pms.runtime import SystemClock, SystemIds
+from pms.runtime import SystemClock, SystemIds, spare_started_objects
 from pms.settings import (
     SIMULATOR,
     Role,
@@ -76,6 +76,7 @@ async def up(overrides: Mapping[str, object], options: UpOptions, say: Say) -> i
         if parts is None:
             say("stopped before it was ready; nothing is lost, the next start goes on from here")
             return INTERRUPTED
+        spare_started_objects()
         await _serve(stack, engine, parts, settings, options, stopped, say)
     say("stopped")
     return 0

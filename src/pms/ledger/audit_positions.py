@@ -228,7 +228,26 @@ def check_netting(tables: AuditTables, exchange: Mapping[Symbol, Decimal] | None
     else:
         for symbol in net.keys() | {str(name) for name in exchange}:
             real.equal(symbol, "Σ virtual + house", net[symbol], exchange.get(Symbol(symbol), ZERO))
-    return [derived, real]
+    return [derived, real, _check_suspense(tables)]
+
+
+def _check_suspense(tables: AuditTables) -> Check:
+    """What nobody here ordered, and no holder bears: each line is a share of an execution, and what is left of
+    a symbol is said."""
+    check = Check("netting: suspense")
+    wanted: dict[str, Decimal] = defaultdict(Decimal)
+    for row in tables.of("pms_fill_allocations"):
+        if row["effect"] == "SUSPENSE":
+            wanted[str(row["symbol"])] += signed(row)
+    found: dict[str, Decimal] = defaultdict(Decimal)
+    for row in tables.of("pms_house_lines"):
+        if row["kind"] == "SUSPENSE" and row["symbol"] is not None:
+            found[str(row["symbol"])] += number(row, "signed_quantity")
+    for symbol in sorted(found.keys() | wanted.keys()):
+        check.equal(symbol, "quantity in suspense", found[symbol], wanted[symbol])
+        if found[symbol]:
+            check.notes.append(f"{symbol}: the house holds {plain(found[symbol])} of others' executions")
+    return check
 
 
 def check_orders(tables: AuditTables) -> Check:

@@ -379,3 +379,27 @@ async def test_fills_of_many_partial_executions_keep_money_exact(
     assert ledger.derived_wallet() == wallet + earned - spent - fees
     assert results[-1].committed.positions[0].status is PositionStatus.CLOSED
     await clean(database_url)
+
+
+async def test_a_fill_for_an_account_that_was_closed_is_booked_and_stays_under_control(
+    desk: Desk, ledger: LedgerService, database_url: str
+) -> None:
+    """An order was proved absent, its account closed, and then it turns out to have executed."""
+    account = await desk.account("gone", "100")
+    order = await desk.order(account.id, OrderSide.BUY, "0.5", acknowledge=False)
+    await ledger.record_not_executed(order.client_order_id, "proved absent")
+    await ledger.close_account(account.id, ACTOR)
+    booked = await desk.book(desk.fill(order, "100"), "0.02")
+    assert not booked.duplicate
+    position = ledger.open_position(account.id, BTC)
+    assert position is not None
+    assert position.quantity == Decimal("0.5")
+    after = ledger.account(account.id)
+    assert after is not None
+    assert (after.balance, after.owed, after.status) == (0, Decimal("0.02"), AccountStatus.FROZEN)
+    await desk.trade_at(account.id, OrderSide.SELL, "0.5", "104", reduce_only=True, action="CLOSE")
+    after = ledger.account(account.id)
+    assert after is not None
+    assert (after.balance, after.owed) == (Decimal("1.98"), 0)
+    report = await audit(database_url)
+    assert report.passed, "\n".join(report.lines())

@@ -232,8 +232,8 @@ def check_netting(tables: AuditTables, exchange: Mapping[Symbol, Decimal] | None
 
 
 def _check_suspense(tables: AuditTables) -> Check:
-    """What nobody here ordered, and no holder bears: each line is a share of an execution, and what is left of
-    a symbol is said."""
+    """What nobody here ordered and no holder bears: each line is a share of an execution; what is left of a
+    symbol is said."""
     check = Check("netting: suspense")
     wanted: dict[str, Decimal] = defaultdict(Decimal)
     for row in tables.of("pms_fill_allocations"):

@@ -225,8 +225,12 @@ class Admission:
             ready=self._switches.ready,
         )
         if refused is None:
-            self._withdrawing.setdefault(account_id, []).append(amount)
+            self.hold(account_id, amount)
         return refused
+
+    def hold(self, account_id: SubAccountId, amount: Money) -> None:
+        """Let nothing count on an amount of the account's cash until `end_withdrawal`."""
+        self._withdrawing.setdefault(account_id, []).append(amount)
 
     def end_withdrawal(self, account_id: SubAccountId, amount: Money) -> None:
         """End one `begin_withdrawal` that held the amount: it has left the ledger's balance, or stays."""

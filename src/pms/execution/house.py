@@ -152,20 +152,27 @@ class HouseDesk:
         if mark is None:
             return Refused.because(RefusalCode.STALE_PRICE, "Positions are assigned at a fresh mark; retry.")
         held = self._held(symbol)
-        if not (quantity.is_finite() and 0 < quantity <= abs(held)):
-            text = f"The house holds {held} {symbol}; {quantity} cannot be assigned."
+        closing = self._taken(symbol, held)
+        if not (quantity.is_finite() and 0 < quantity <= abs(held) - closing):
+            text = (
+                f"The house holds {held} {symbol}, its orders close {closing}; {quantity} cannot be assigned."
+            )
             return Refused.because(RefusalCode.INVALID_QUANTITY, text, held=held)
         side = PositionSide.LONG if held > 0 else PositionSide.SHORT
         wanted = MarketRequest(sub_account_id, symbol, side, quantity, leverage)
         judged = self._admission.validate(wanted)
         if not judged.valid:
             return Refused(judged.refusals)
+        margin = Money(quantity * mark / leverage)
+        self._admission.hold(sub_account_id, margin)  # in the step that judged it (decision 18)
         try:
             done = await self._ledger.assign_from_house(
                 symbol, sub_account_id, quantity, Price(mark), leverage, actor, reference
             )
         except RequestError as error:
             return Refused.because(RefusalCode.INVALID_QUANTITY, str(error))
+        finally:
+            self._admission.end_withdrawal(sub_account_id, margin)
         return HouseAssigned(symbol, Quantity(quantity), Price(mark), done.trades)
 
     def on_commit(self, committed: Committed) -> None:

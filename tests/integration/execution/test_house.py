@@ -5,11 +5,12 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pms.execution.api import HouseAssigned, HouseClosed
-from pms.ledger.api import NewIntent
+from pms.execution.api import Executed, HouseAssigned, HouseClosed
+from pms.ledger.api import Committed, NewIntent
 from pms.ledger.audit import audit
 from pms.ledger.errors import DatabaseFullError
 from pms.model.money import Money, Price
@@ -88,6 +89,24 @@ async def test_an_assignment_happens_once_and_passes_the_gate(lab: Laboratory) -
     assert lab.held("Bob") == Decimal("0.4")
     assert house(lab) == Decimal("0.1")
     assert isinstance(await desk.assign(BTC, bob, Decimal(1), Decimal(10), ACTOR), Refused)
+
+
+async def test_nothing_is_admitted_on_the_margin_of_an_assignment_under_way(
+    lab: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await give_house(lab, "1")
+    desk, ledger, bob = lab.parts.wired.house, lab.parts.ledger, lab.accounts["Bob"]
+    write, outcomes = ledger.assign_from_house, []
+
+    async def slow(*given: Any) -> Committed:
+        outcomes.append(await lab.market("Bob", LONG, "0.8"))  # 4,800 of margin beside 6,000 of 10,000
+        return await write(*given)
+
+    monkeypatch.setattr(ledger, "assign_from_house", slow)
+    assert isinstance(await desk.assign(BTC, bob, Decimal(1), Decimal(10), ACTOR), HouseAssigned)
+    assert isinstance(outcomes[0], Refused)
+    assert lab.held("Bob") == 1
+    assert isinstance(await lab.market("Bob", LONG, "0.3"), Executed), "the rest is free again"
 
 
 async def test_a_house_that_unwinds_trades_away_what_it_takes_over(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Gathers the closes of ladders that are due at the same moment: one mass close for each symbol.
+"""Gathers the closes of ladders that are due at the same moment: one mass close for each symbol and act.
 
 A thousand accounts that one tick liquidates on one symbol need its slices in orders, not a thousand (design,
 "Budgets"). Ladders are announced when they start; the symbols close as soon as all that were announced have
@@ -8,6 +8,7 @@ named their positions, or when none has for `GATHER_SECONDS`, so that one that h
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 from pms.execution.api import Executed
 from pms.model.account import Position
@@ -26,22 +27,27 @@ ANSWERS_AT_ONCE = 16
 """Ladders that go on in one pass of the loop when a mass close has ended."""
 
 Outcome = Executed | Refused
-CloseMany = Callable[[Sequence[PositionId]], Awaitable[Mapping[PositionId, Outcome]]]
+Quantities = Mapping[PositionId, Decimal | None]
+"""What is to be closed of each position, in base units; None: all of it."""
+
+CloseMany = Callable[[Quantities, str], Awaitable[Mapping[PositionId, Outcome]]]
 
 
 class _Batch:
     """The closes of one symbol that go out together; the first to come sends them."""
 
-    __slots__ = ("complete", "waiting")
+    __slots__ = ("complete", "quantities", "waiting")
 
     def __init__(self) -> None:
         self.waiting: dict[PositionId, asyncio.Future[Outcome | None]] = {}
+        self.quantities: dict[PositionId, Decimal | None] = {}
         self.complete = asyncio.Event()
 
-    def add(self, position_id: PositionId) -> "asyncio.Future[Outcome | None]":
+    def add(self, position_id: PositionId, quantity: Decimal | None) -> "asyncio.Future[Outcome | None]":
         future = self.waiting.get(position_id)
         if future is None:
             future = self.waiting[position_id] = asyncio.get_running_loop().create_future()
+            self.quantities[position_id] = quantity
         return future
 
     def fail(self, error: BaseException) -> None:
@@ -69,11 +75,12 @@ class ClosePool:
     """Closes by symbol. Bounded by the open positions. Event-loop thread only."""
 
     def __init__(self, close_many: CloseMany, clock: Clock) -> None:
-        """`close_many` closes positions of one symbol and says what became of each."""
+        """`close_many` closes positions of one symbol, or parts of them, under one trade action, and says
+        what became of each."""
         self._close_many = close_many
         self._clock = clock
         self._announced = 0
-        self._open: dict[Symbol, _Batch] = {}
+        self._open: dict[tuple[Symbol, str], _Batch] = {}
         self._batches = self._positions = self._positions_max = 0
 
     def announce(self) -> None:
@@ -87,8 +94,11 @@ class ClosePool:
             for batch in self._open.values():
                 batch.complete.set()
 
-    def close(self, positions: Sequence[Position]) -> Awaitable[list[Outcome | None]]:
-        """Name positions to be closed, at once; awaiting the result waits for what became of each, in order.
+    def close(
+        self, positions: Sequence[Position], action: str, quantity: Decimal | None = None
+    ) -> Awaitable[list[Outcome | None]]:
+        """Name positions to be closed, at once, wholly or `quantity` of each; awaiting the result waits for
+        what became of each, in order.
 
         None: the close said nothing of it. Cancelling one that sends for others cancels their wait too: only
         the end of the engine does that.
@@ -96,25 +106,25 @@ class ClosePool:
         sends: list[Awaitable[None]] = []
         futures: list[asyncio.Future[Outcome | None]] = []
         for position in positions:
-            batch = self._open.get(position.symbol)
+            key = (position.symbol, action)
+            batch = self._open.get(key)
             if batch is None:
-                batch = self._open[position.symbol] = _Batch()
-                sends.append(self._send(position.symbol, batch))
-            futures.append(batch.add(position.id))
+                batch = self._open[key] = _Batch()
+                sends.append(self._send(key, batch))
+            futures.append(batch.add(position.id, quantity))
         if self._announced == 0:
             for position in positions:
-                self._open[position.symbol].complete.set()
+                self._open[(position.symbol, action)].complete.set()
         return _answers(asyncio.gather(*sends), futures)
 
-    async def _send(self, symbol: Symbol, batch: _Batch) -> None:
+    async def _send(self, key: tuple[Symbol, str], batch: _Batch) -> None:
         await self._gathered(batch)
-        del self._open[symbol]
-        positions = tuple(batch.waiting)
+        del self._open[key]
         self._batches += 1
-        self._positions += len(positions)
-        self._positions_max = max(self._positions_max, len(positions))
+        self._positions += len(batch.quantities)
+        self._positions_max = max(self._positions_max, len(batch.quantities))
         try:
-            outcomes = await self._close_many(positions)
+            outcomes = await self._close_many(batch.quantities, key[1])
             for number, (position_id, future) in enumerate(batch.waiting.items(), 1):
                 if not future.done():
                     future.set_result(outcomes.get(position_id))

@@ -30,7 +30,7 @@ from pms.model.event import JsonValue
 from pms.model.ids import PositionId, SubAccountId
 from pms.model.liquidation import LiquidationState
 from pms.model.money import Price
-from pms.model.order import JournalOrder, OrderCode, OrderState, Priority
+from pms.model.order import JournalOrder, OrderState
 from pms.model.refusal import Refused
 from pms.model.symbol import Symbol, SymbolRules
 from pms.risk import liquidation, view
@@ -58,22 +58,15 @@ READY_PAUSE_SECONDS = 0.5
 SLIPPAGE_ALARM = Decimal("0.01")
 """A liquidation that executes worse than the mark it was decided on, by more than this share, is an alarm."""
 
+FULL_ACTION = "LIQUIDATE"
+"""Trade action of a full liquidation."""
+
 SYSTEM = Actor("SYSTEM_LIQ", "system")
 _FULL = frozenset(label.value for label in Label)
 
 
 class Hands(Protocol):
-    """What a ladder acts with; `pms.execution.service.Trader` is one."""
-
-    async def close_with(
-        self,
-        position_id: PositionId,
-        code: OrderCode,
-        action: str,
-        priority: Priority,
-        idempotency_key: str | None = None,
-        quantity: Decimal | None = None,
-    ) -> Executed | Refused: ...
+    """What a ladder cancels with; `pms.execution.service.Trader` is one."""
 
     async def cancel_order(self, order: JournalOrder) -> Cancelled | Refused: ...
 
@@ -348,13 +341,12 @@ class Ladder:
         if position is None:
             return
         mark = self._tools.marks([position]).get(position.symbol)
-        result = await self._tools.hands.close_with(
-            act.position_id,
-            OrderCode.LIQUIDATION,
-            act.action.value,
-            Priority.LIQUIDATION,
-            quantity=None if act.closes_all else act.quantity,
-        )
+        quantity = None if act.closes_all else act.quantity
+        closing = self._tools.pool.close([position], act.action.value, quantity)
+        self._arrive()
+        (result,) = await closing
+        if result is None:
+            return
         if isinstance(result, Refused):
             self._refused(act.position_id, result)
             return
@@ -365,7 +357,7 @@ class Ladder:
     async def _close_all(self, waits: set[Symbol]) -> None:
         held = self._largest_first(waits)
         marks = self._tools.marks(held)
-        closing = self._tools.pool.close(held)
+        closing = self._tools.pool.close(held, FULL_ACTION)
         self._arrive()
         for position, result in zip(held, await closing, strict=True):
             if isinstance(result, Refused):

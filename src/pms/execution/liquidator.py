@@ -7,7 +7,7 @@ for others: a command never waits for more than a handful of decisions (decision
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -16,7 +16,7 @@ import structlog
 from pms.bus.hub import EventHub
 from pms.execution.admission import TradingSwitches
 from pms.execution.api import Executed
-from pms.execution.close_pool import ClosePool, ClosePoolStatistics
+from pms.execution.close_pool import ClosePool, ClosePoolStatistics, Quantities
 from pms.execution.errors import NotRunning
 from pms.execution.holdings import Holdings
 from pms.execution.ladder import Ladder, LadderCounts, LadderTools
@@ -33,13 +33,16 @@ from pms.model.order import OrderCode, Priority
 from pms.model.refusal import Refused
 from pms.model.symbol import Symbol, SymbolRules
 from pms.risk import view
-from pms.risk.liquidation import Assessment, LiquidateAll, Nothing, Postponed, Warn
+from pms.risk.liquidation import Assessment, LiquidateAll, Nothing, PartialClose, Postponed, Warn
 from pms.risk.maintenance import MaintenanceBasis
 
 log = structlog.get_logger(__name__)
 
 YIELD_EVERY = 16
 """Decisions, or starts, between two looks at what else the loop has to do: about a millisecond."""
+
+_CLOSES = (LiquidateAll, PartialClose)
+"""Acts that name positions to the pool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +137,10 @@ class Liquidator:
                 await asyncio.sleep(0)
         due.sort(key=lambda one: one[1].urgency, reverse=True)
         for _, assessment in due:
-            if isinstance(assessment.decision, LiquidateAll):
+            if isinstance(assessment.decision, _CLOSES):
                 self._pool.announce()
         for number, (account_id, assessment) in enumerate(due, 1):
-            self._start(account_id, tasks, announced=isinstance(assessment.decision, LiquidateAll))
+            self._start(account_id, tasks, announced=isinstance(assessment.decision, _CLOSES))
             if number % YIELD_EVERY == 0:
                 await asyncio.sleep(0)
 
@@ -176,9 +179,15 @@ class Liquidator:
         # `consider` is deaf to an account under liquidation: what moved meanwhile is looked at now.
         self.consider(account_id)
 
-    async def _close_many(self, positions: Sequence[PositionId]) -> Mapping[PositionId, Executed | Refused]:
+    async def _close_many(
+        self, quantities: Quantities, action: str
+    ) -> Mapping[PositionId, Executed | Refused]:
         return await self._trader.close_many_with(
-            positions, OrderCode.LIQUIDATION, "LIQUIDATE", Priority.LIQUIDATION
+            tuple(quantities),
+            OrderCode.LIQUIDATION,
+            action,
+            Priority.LIQUIDATION,
+            quantities={key: part for key, part in quantities.items() if part is not None},
         )
 
     # --- telling ---

@@ -204,9 +204,11 @@ class Trader:
         action: str,
         priority: Priority,
         idempotency_key: str | None = None,
+        quantities: Mapping[PositionId, Decimal] | None = None,
     ) -> Mapping[PositionId, Executed | Refused]:
-        """Close many positions with the given trade action; see `MassClose.close`."""
-        return await self._mass_close.close(position_ids, Many(code, action, priority, idempotency_key))
+        """Close many positions, or parts of them, with the given trade action; see `MassClose.close`."""
+        how = Many(code, action, priority, idempotency_key)
+        return await self._mass_close.close(position_ids, how, quantities)
 
     async def shed(
         self, quantities: Mapping[PositionId, Decimal], action: str

@@ -278,3 +278,21 @@ async def two_long_one_short(lab: Laboratory) -> None:
     for name, side, quantity in (("Alice", LONG, "0.3"), ("Bob", LONG, "0.2"), ("Carol", SHORT, "0.1")):
         await lab.account(name, balance=10_000)
         await lab.market(name, side, quantity)
+
+
+async def test_steps_that_one_tick_asks_of_several_accounts_are_one_order(lab: Laboratory) -> None:
+    names = ("Erin", "Frank", "Grace")
+    for name in names:
+        await lab.account(name, balance=10_000, mode=LiquidationMode.ADL_30)
+        assert isinstance(await lab.market(name, LONG, "1.5"), Executed)
+    with watched(lab) as sent:
+        # 450 of maintenance, 490 of equity: 30 % of each goes.
+        await lab.price(BTC, "53689.9", "53690.1")
+        await until(lambda: all(lab.held(name) == Decimal("1.05") for name in names), "the steps")
+        await until(lambda: not lab.parts.ledger.pools(), "the pool's end")
+    (order,) = sent
+    assert (order.side, order.quantity) == (SELL, Decimal("1.35"))
+    for name in names:
+        logs = await lab.parts.ledger.queries.balance_logs(lab.accounts[name], 1)
+        assert [log.reason for log in logs] == ["ADL_TIER2"]
+        assert lab.position(name) is not None

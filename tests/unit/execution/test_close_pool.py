@@ -1,11 +1,11 @@
 """The pool of closes: one mass close for each symbol of all ladders that are due at one moment."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import pytest
 
-from pms.execution.close_pool import GATHER_SECONDS, ClosePool
+from pms.execution.close_pool import GATHER_SECONDS, ClosePool, Quantities
 from pms.ledger.errors import DatabaseFullError
 from pms.model.account import Position
 from pms.model.ids import PositionId
@@ -28,7 +28,7 @@ class Market:
         self.go = asyncio.Event()
         self.go.set()
 
-    async def close_many(self, positions: Sequence[PositionId]) -> Mapping[PositionId, Refused]:
+    async def close_many(self, positions: Quantities, action: str) -> Mapping[PositionId, Refused]:
         self.asked.append(list(positions))
         await self.go.wait()
         return dict.fromkeys(positions, ANSWER)
@@ -37,7 +37,7 @@ class Market:
 async def test_one_that_nobody_waits_for_goes_out_at_once() -> None:
     market, clock = Market(), PushedClock()
     pool = ClosePool(market.close_many, clock)
-    (outcome,) = await asyncio.wait_for(pool.close([of("a")]), GATHER_SECONDS / 2)
+    (outcome,) = await asyncio.wait_for(pool.close([of("a")], "LIQUIDATE"), GATHER_SECONDS / 2)
     assert outcome is ANSWER
 
 
@@ -49,7 +49,7 @@ async def test_announced_ladders_go_out_together_by_symbol() -> None:
         pool.announce()
     waits = []
     for owner in owners[:-1]:
-        waits.append(asyncio.ensure_future(pool.close([of(owner), of(owner, ETH)])))
+        waits.append(asyncio.ensure_future(pool.close([of(owner), of(owner, ETH)], "LIQUIDATE")))
         pool.arrive()
     await asyncio.sleep(0.01)
     assert market.asked == [], "one is still to come"
@@ -66,13 +66,13 @@ async def test_one_that_hangs_holds_nobody_up_for_long() -> None:
     pool = ClosePool(market.close_many, clock)
     pool.announce()
     pool.announce()
-    closing = asyncio.ensure_future(pool.close([of("quick")]))
+    closing = asyncio.ensure_future(pool.close([of("quick")], "LIQUIDATE"))
     pool.arrive()
     await asyncio.sleep(0.01)
     assert market.asked == []
     clock.push(GATHER_SECONDS)
     await asyncio.wait_for(closing, 1)
-    late = asyncio.ensure_future(pool.close([of("late")]))
+    late = asyncio.ensure_future(pool.close([of("late")], "LIQUIDATE"))
     pool.arrive()
     await asyncio.wait_for(late, 1)
     assert [len(asked) for asked in market.asked] == [1, 1]
@@ -82,10 +82,10 @@ async def test_a_symbol_that_hangs_does_not_hold_up_another() -> None:
     market = Market()
     pool = ClosePool(market.close_many, PushedClock())
     market.go.clear()
-    hanging = asyncio.ensure_future(pool.close([of("a")]))
+    hanging = asyncio.ensure_future(pool.close([of("a")], "LIQUIDATE"))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    second = asyncio.ensure_future(pool.close([of("b", ETH)]))
+    second = asyncio.ensure_future(pool.close([of("b", ETH)], "LIQUIDATE"))
     await asyncio.sleep(0.01)
     assert [len(asked) for asked in market.asked] == [1, 1]
     market.go.set()
@@ -93,13 +93,13 @@ async def test_a_symbol_that_hangs_does_not_hold_up_another() -> None:
 
 
 async def test_a_failure_reaches_everybody_who_waits() -> None:
-    async def failing(positions: Sequence[PositionId]) -> Mapping[PositionId, Refused]:
+    async def failing(positions: Quantities, action: str) -> Mapping[PositionId, Refused]:
         raise DatabaseFullError("no room")
 
     pool = ClosePool(failing, PushedClock())
     pool.announce()
-    first = asyncio.ensure_future(pool.close([of("a")]))
-    second = asyncio.ensure_future(pool.close([of("b")]))
+    first = asyncio.ensure_future(pool.close([of("a")], "LIQUIDATE"))
+    second = asyncio.ensure_future(pool.close([of("b")], "LIQUIDATE"))
     pool.arrive()
     for waiting in (first, second):
         with pytest.raises(DatabaseFullError):

@@ -41,10 +41,11 @@ class LiveOrder:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Closing capacity of an account's position that something without an order of the account's own will
-    use: a share of a pooled order, or a transfer that is not booked yet. `side` is that of the close."""
+    """Closing capacity of an account's position (None: of the house's) that something without an order of
+    its own will use: a share of a pooled order, or a transfer that is not booked yet. `side` is that of the
+    close."""
 
-    sub_account_id: SubAccountId
+    sub_account_id: SubAccountId | None
     symbol: Symbol
     side: OrderSide
     quantity: Decimal
@@ -61,7 +62,7 @@ class LiveOrders:
         self._on_change: Callable[[Symbol], None] | None = None
         self._asked: dict[ClientOrderId, tuple[Quantity, Price]] = {}
         self._claims: dict[str, tuple[Claim, ...]] = {}
-        self._claimed: dict[tuple[SubAccountId, Symbol, OrderSide], Decimal] = {}
+        self._claimed: dict[tuple[SubAccountId | None, Symbol, OrderSide], Decimal] = {}
 
     def on_change(self, listener: Callable[[Symbol], None]) -> None:
         """Tell one listener of each symbol whose orders changed, in the step that changed them."""
@@ -191,8 +192,9 @@ class LiveOrders:
                 del self._claimed[key]
 
     def of_the_house(self, symbol: Symbol, side: OrderSide) -> Decimal:
-        """Return Σ remaining of the house's own orders on one side: pooled ones are the closers'."""
-        return sum(
+        """Return Σ remaining of the house's own orders on one side, and of what closes are meeting of it:
+        pooled ones are the closers'."""
+        return self._claimed.get((None, symbol, side), ZERO) + sum(
             (
                 self._orders[key].remaining
                 for key in self._by_account.get(None, ())

@@ -195,7 +195,7 @@ class MassClose:
         plan = plan_change(world, Close(targets, urgent=how.priority is Priority.LIQUIDATION))
         owners = {position.id: position for position in held}
         claim = f"mass-{next(self._numbers)}"
-        self._live.claim(claim, _claims(plan, owners))
+        self._live.claim(claim, _claims(plan, owners, rules.symbol))
         orders = []
         for order in plan.orders:
             shares = tuple(
@@ -332,16 +332,17 @@ class MassClose:
         )
 
 
-def _claims(plan: Plan, owners: Mapping[PositionId, Position]) -> list[Claim]:
-    """Return what the plan closes without an order; the orders claim their shares themselves."""
-    parts: list[Part | Meeting] = [leg for batch in plan.internal for leg in batch]
+def _claims(plan: Plan, owners: Mapping[PositionId, Position], symbol: Symbol) -> list[Claim]:
+    """Return what the plan closes without an order, of the house too; the orders claim their shares
+    themselves."""
     claims = []
-    for part in [*parts, *plan.to_house]:
+    for leg in (leg for batch in plan.internal for leg in batch):
+        owner = None if leg.position_id is None else owners[leg.position_id].sub_account_id
+        claims.append(Claim(owner, symbol, leg.side, leg.quantity))
+    for part in plan.to_house:
         if part.position_id is not None:
             held = owners[part.position_id]
-            claims.append(
-                Claim(held.sub_account_id, held.symbol, OrderSide.closing(held.side), part.quantity)
-            )
+            claims.append(Claim(held.sub_account_id, symbol, OrderSide.closing(held.side), part.quantity))
     return claims
 
 

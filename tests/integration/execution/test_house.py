@@ -1,6 +1,7 @@
 """What the house holds and how it goes: by policy, beyond a limit, closed or assigned by an operator
 (decision 6)."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from decimal import Decimal
@@ -179,3 +180,20 @@ async def test_the_house_does_not_enlarge_the_real_net_while_everybody_is_halted
         assert house(lab) == Decimal("0.5")
         closed = await desk.close(BTC, None, ACTOR)
         assert isinstance(closed, HouseClosed), "an operator may"
+
+
+async def test_closes_at_once_meet_what_the_house_holds_once(tmp_path: Path) -> None:
+    async with laboratory(tmp_path, house_policy="unwind") as lab:
+        for name in ("Alice", "Bob", "Carol", "Dave", "Erin"):
+            await lab.account(name)
+        for name in ("Bob", "Carol", "Dave", "Erin"):
+            await lab.market(name, SHORT, "0.1")
+        # The desk rests, so that what the house takes over now stays for the closes.
+        lab.parts.wired.house._not_before[BTC] = float("inf")
+        await give_house(lab, "0.2")
+        held = [position.id for position in lab.parts.ledger.open_positions()]
+        trader = lab.parts.trader
+        await asyncio.gather(trader.close_many(held[:2], ACTOR), trader.close_many(held[2:], ACTOR))
+        assert not lab.parts.ledger.open_positions()
+        assert house(lab) == 0, "two pairs cannot meet the same 0.2"
+        assert not lab.parts.core.live_orders._claimed

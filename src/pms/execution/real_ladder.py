@@ -44,6 +44,9 @@ from pms.risk.real_purse import RealFigures, rate_of
 log = structlog.get_logger(__name__)
 
 CHECK_SECONDS = 0.25
+IN_FLIGHT_MS_MAX = 10_000
+"""How long a step waits for a market order; one in doubt may stay so for hours, and the ladder must not."""
+
 SHED_ACTION = "REAL_SHED"
 """Trade action and balance-log reason of a position that was reduced to save the real account."""
 
@@ -189,7 +192,15 @@ class RealLadder:
         return [position for position in held if position is not None]
 
     def _in_flight(self, symbol: Symbol) -> bool:
-        return any(order.type is OrderType.MARKET for order in self._live.of_symbol(symbol))
+        """Tell whether a fill may be about to shrink the net. An order that has hung for long is not waited
+        for: what it may close stays claimed, and closes beside it leave that alone."""
+        since_ms = self._clock.now_ms() - IN_FLIGHT_MS_MAX
+        for live in self._live.of_symbol(symbol):
+            if live.type is OrderType.MARKET:
+                row = self._ledger.order(live.client_order_id)
+                if row is None or row.created_at_ms >= since_ms:
+                    return True
+        return False
 
     async def _close(self, step: Shed) -> None:
         """Close all parts together: a thousand holders are a few orders, not a thousand."""

@@ -67,7 +67,8 @@ async def test_the_ladder_warns_blocks_and_sheds(lab: Laboratory) -> None:
     taken += await to_ratio(lab, "0.85")
     await until(lambda: lab.parts.wired.real_ladder.statistics().steps == 1, "a step")
     await until(lambda: lab.parts.wired.real.figures().margin_ratio < Decimal("0.80"), "the step's effect")
-    await until(lambda: not lab.parts.ledger.open_orders(), "both closes booked")
+    ledger = lab.parts.ledger
+    await until(lambda: not ledger.open_orders() and not ledger.pools(), "both closes booked")
     shed = {name: before[name] - lab.held(name) for name in "ABC"}
     assert shed["C"] == 0, "the other side carries none of the real risk"
     assert lab.held("C", ETH) == 10, "nor does the smaller symbol"

@@ -1,6 +1,6 @@
 """A step of the real account's ladder: when it is taken, and why it waits."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, cast
 
@@ -13,18 +13,18 @@ from pms.execution.admission import TradingSwitches
 from pms.execution.live_orders import LiveOrders
 from pms.execution.prices import Prices
 from pms.execution.real_account import READING_AGE_MS_MAX, RealAccount
-from pms.execution.real_ladder import RealLadder
+from pms.execution.real_ladder import IN_FLIGHT_MS_MAX, RealLadder
 from pms.model.account import Position
 from pms.model.bracket import LeverageBracket
-from pms.model.ids import PositionId, SubAccountId
+from pms.model.ids import ClientOrderId, PositionId, SubAccountId
 from pms.model.money import Money, Price
-from pms.model.order import OrderSide
+from pms.model.order import JournalOrder, OrderSide, OrderState
 from pms.model.price import MarkPrice
 from pms.model.refusal import RefusalCode, Refused
 from pms.model.symbol import Symbol
 from pms.risk.real_ladder import RealLevel
 from tests.support.ledger import ManualClock
-from tests.unit.execution.test_live_orders import intent
+from tests.unit.execution.test_live_orders import intent, journal
 from tests.unit.risk.builders import BTC, account, position, symbol_rules
 
 
@@ -67,6 +67,7 @@ class World:
     switches: TradingSwitches = field(default_factory=TradingSwitches)
     closed: list[tuple[PositionId, Decimal | None, str]] = field(default_factory=list)
     answer: Refused | None = None
+    journal: dict[ClientOrderId, JournalOrder] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.prices = Prices(self.clock)
@@ -113,6 +114,9 @@ class World:
 
     def expected_net(self, symbol: Symbol) -> Decimal:
         return Decimal(10)
+
+    def order(self, client_order_id: ClientOrderId) -> JournalOrder | None:
+        return self.journal.get(client_order_id)
 
     def holders(self, symbol: Symbol) -> list[str]:
         return list(self.held)
@@ -177,6 +181,21 @@ async def test_it_waits_for_a_market_order_in_flight() -> None:
     assert (world.closed, world.ladder.statistics().steps) == ([], 0)
     assert "in flight" in world.ladder.statistics().last_reason
     world.live.release(selling.client_order_id)
+    await world.ladder._shed()
+    assert len(world.closed) == 2
+
+
+async def test_an_order_that_stays_in_doubt_does_not_hold_the_ladder_up() -> None:
+    world = World()
+    await world.at("120")
+    selling = intent(1, side=OrderSide.SELL)
+    world.live.reserve(selling, Price(Decimal(100)))
+    unknown = replace(journal(selling, OrderState.UNKNOWN), created_at_ms=world.clock.now_ms())
+    world.journal[selling.client_order_id] = unknown
+    await world.ladder._shed()
+    assert world.closed == []
+    world.clock.advance(IN_FLIGHT_MS_MAX + 1)
+    world.mark()
     await world.ladder._shed()
     assert len(world.closed) == 2
 

@@ -4,6 +4,7 @@ from collections import defaultdict
 from decimal import Decimal
 
 from pms.ledger.audit_tables import AuditTables, Check, number, signed
+from pms.ledger.operations.fills import SETTLE_ASSET
 from pms.ledger.rendering import agrees
 from pms.model.money import ZERO, plain, round_cost
 
@@ -154,7 +155,16 @@ def _check_exchange_lines(tables: AuditTables, totals: dict[tuple[str, str], Dec
     trades = sum(
         (round_cost(signed(row) * number(row, "price")) for row in tables.of("pms_fill_allocations")), ZERO
     )
-    fees = sum((number(row, "fee") for row in tables.of("pms_fills")), ZERO)
+    fees, elsewhere = ZERO, ZERO
+    for row in tables.of("pms_fills"):
+        if row["fee_asset"] in ("", SETTLE_ASSET):
+            fees += number(row, "fee")
+        else:  # the exchange took it from another asset, and the house got it here
+            elsewhere += number(row, "fee")
+    given = sum(
+        (number(row, "cash") for row in tables.of("pms_house_lines") if row["kind"] == "FEE_ASSET"), ZERO
+    )
+    trial.equal("pms_house_lines of FEE_ASSET", "commissions taken in other assets", given, elsewhere)
     trial.equal(
         "pms_fill_allocations", "journal account EXCHANGE_TRADE", totals[("EXCHANGE_TRADE", "")], -trades
     )

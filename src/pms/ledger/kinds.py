@@ -22,3 +22,4 @@ class HouseLineKind(StrEnum):
     WRITE_OFF = "WRITE_OFF"
     FUNDING = "FUNDING"
     INCOME = "INCOME"
+    FEE_ASSET = "FEE_ASSET"

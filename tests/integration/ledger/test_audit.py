@@ -1,5 +1,6 @@
 """The audit finds, and names, whatever was altered, removed or added by hand."""
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -35,7 +36,8 @@ async def busy_desk(ledger: LedgerService) -> None:
     told: dict[str, JsonValue] = {"tier": 2, "symbol": ETH, "fraction": 0.3, "marginRatio": 0.91}
     await ledger.begin_liquidation(first.id, "ADL_TIER2", Decimal("0.91"), {}, "adl_triggered", told)
     await ledger.end_liquidation(first.id, LiquidationState.RELEASED)
-    await desk.book(desk.foreign(OrderSide.BUY, "104", "0.2"), "0.01")
+    in_bnb = replace(desk.foreign(OrderSide.BUY, "104", "0.2"), fee=Decimal("0.00002"), fee_asset="BNB")
+    await desk.book(in_bnb, "0.01")
     await desk.book(desk.foreign(OrderSide.SELL, "104", "0.7"), "0.01")
     await ledger.withdraw(second.id, money("10"), ACTOR)
     key = FundingKey(BTC, START_MS + 1)

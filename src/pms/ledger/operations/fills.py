@@ -20,6 +20,9 @@ from pms.model.ids import PositionId
 from pms.model.money import ZERO, round_cost
 from pms.model.order import FLIP_ACTION, JournalOrder, OrderCode
 
+SETTLE_ASSET = "USDT"
+"""The asset of every balance here, as the exchange account is registered (decision 15)."""
+
 _ENTRY_ACTIONS = frozenset({"", "OPEN", "ADD", FLIP_ACTION})
 
 
@@ -33,6 +36,7 @@ def book_fill(plan: Plan, fill: ExchangeFill, fee: Decimal, key: FillKey, known:
     _follow_exchange(plan, fill)
     allocator = Allocator(plan, fill_id, fill.symbol, fill.price)
     record = plan.book.find_order(fill.client_order_id) or known
+    _give_back_fee(plan, fill, fee, fill_id)
     if record is None:
         book_foreign(plan, allocator, fill, fee, fill_id)
         return
@@ -53,6 +57,14 @@ def book_fill(plan: Plan, fill: ExchangeFill, fee: Decimal, key: FillKey, known:
             order = replace(order, position_id=position_id)
     record_fill(plan, replace(record, order=order), fill.quantity, round_cost(fill.price * fill.quantity))
     plan.post("FILL", fill_id)
+
+
+def _give_back_fee(plan: Plan, fill: ExchangeFill, fee: Decimal, fill_id: str) -> None:
+    """A commission that the exchange took in another asset leaves the wallet of this one as it was. Who
+    caused it pays it here all the same (decision 8): to the house, whose other asset it was."""
+    if fee and fill.fee_asset not in ("", SETTLE_ASSET):
+        plan.line("EXCHANGE_FEE", fee, symbol=fill.symbol, detail=fill.fee_asset)
+        plan.house_line(HouseLineKind.FEE_ASSET, cash=fee, reference=fill_id)
 
 
 def _insert_fill(plan: Plan, fill: ExchangeFill, fee: Decimal, key: FillKey, fill_id: str) -> None:

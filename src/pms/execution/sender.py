@@ -158,14 +158,17 @@ class OrderSender:
     async def _record(self, intent: NewIntent, outcome: PlaceOutcome) -> None:
         client_id = intent.client_order_id
         match outcome:
+            case Confirmed(report=report) if report.status.terminal:
+                await self._ledger.record_terminal(
+                    client_id,
+                    report.status,
+                    report.executed_quantity,
+                    exchange_order_id=report.order_id,
+                )
+                if self._ledger.order(client_id) is not None:
+                    self._resolver.watch(client_id)  # a fill is still on its way, or was lost
             case Confirmed(report=report):
                 await self._ledger.record_acknowledged(client_id, report.order_id)
-                if report.status.terminal:
-                    row = await self._ledger.record_terminal(
-                        client_id, report.status, report.executed_quantity
-                    )
-                    if row is not None and not row.state.terminal:
-                        self._resolver.watch(client_id)
             case RefusedByExchange(code=code, message=message):
                 await self._ledger.record_rejected(client_id, str(code), message)
                 if self._ledger.order(client_id) is not None:

@@ -278,8 +278,10 @@ class Ledger(ControlLedger, Protocol):
         status: ExchangeOrderStatus,
         executed_quantity: Quantity,
         expiry_reason: str = "0",
+        exchange_order_id: ExchangeOrderId | None = None,
     ) -> JournalOrder | None:
-        """Note that the exchange calls the order terminal. It ends here only when Σ booked equals what
+        """Note that the exchange calls the order terminal, and acknowledge it with `exchange_order_id` when
+        that is given. It ends here only when Σ booked equals what
         executed; until then its state is FINISHING, and the booking of the last fill ends it (decision 2).
         `expiry_reason` is the exchange's `er`: 5, 6 and 7 become the `reject_code` of an order that is never
         placed again (decision 11)."""

@@ -7,7 +7,7 @@ layer; a failed commit drops the layer, so nothing has to be undone.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from pms.ledger.api import HouseLineKind, HousePosition
 from pms.ledger.pools import Pool
@@ -127,59 +127,57 @@ class Overlay(Generic[_K, _V]):
         return iter(self._data.items())
 
 
+class _Mergeable(Protocol):
+    def merge(self) -> None: ...
+
+
+class _Collection(Generic[_K, _V]):
+    """A mapping of the book. A layer gets its own when it first asks for it: most operations touch a few of
+    them, and layers are made by the thousand."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, book: "Book", owner: type) -> Overlay[_K, _V]:
+        base: Overlay[_K, _V] | None = None if book._base is None else getattr(book._base, self._name)
+        overlay: Overlay[_K, _V] = Overlay(base)
+        book._touched.append(overlay)
+        book.__dict__[self._name] = overlay  # found before this descriptor from now on
+        return overlay
+
+
 class Book:
     """All ledger state that decisions need. `Book(base)` is a layer over `base`."""
 
+    accounts = _Collection[SubAccountId, AccountRecord]()
+    rules = _Collection[SubAccountId | None, RulesRecord]()
+    positions = _Collection[PositionId, Position]()
+    open_index = _Collection[tuple[SubAccountId, Symbol], PositionId]()
+    orders = _Collection[ClientOrderId, OrderRecord]()
+    pending_index = _Collection[PendingOrderId, ClientOrderId]()
+    virtual_net = _Collection[Symbol, Decimal]()
+    house = _Collection[Symbol, HousePosition]()
+    house_cash = _Collection[HouseLineKind, Decimal]()
+    # By symbol, `None` for every other; a limit that was lifted is a row without a figure.
+    house_limits = _Collection[Symbol | None, HouseLimit]()
+    mirror = _Collection[Symbol, ExchangeMirror]()
+    owed_rows = _Collection[SubAccountId, bool]()
+    fill_keys = _Collection[FillKey, bool]()
+    ended = _Collection[ClientOrderId, OrderRecord]()
+    pools = _Collection[ClientOrderId, Pool]()
+    event_sequence = _Collection[SubAccountId, int]()
+    # By account, None for everywhere; released ones stay, their rows exist.
+    restrictions = _Collection[SubAccountId | None, tuple[RestrictionEntry, ...]]()
+    liquidations = _Collection[SubAccountId, LiquidationRecord]()
+    funding_times = _Collection[Symbol, int]()
+    watermarks = _Collection[str, int]()
+    rule_sets = _Collection[SubAccountId | None, RuleSet]()
+    equity_marks = _Collection[SubAccountId, EquityMark]()
+    virtual_leverage = _Collection[tuple[SubAccountId, Symbol], Decimal]()
+
     def __init__(self, base: "Book | None" = None) -> None:
-        self.accounts: Overlay[SubAccountId, AccountRecord] = Overlay(
-            base.accounts if base is not None else None
-        )
-        self.rules: Overlay[SubAccountId | None, RulesRecord] = Overlay(
-            base.rules if base is not None else None
-        )
-        self.positions: Overlay[PositionId, Position] = Overlay(base.positions if base is not None else None)
-        self.open_index: Overlay[tuple[SubAccountId, Symbol], PositionId] = Overlay(
-            base.open_index if base is not None else None
-        )
-        self.orders: Overlay[ClientOrderId, OrderRecord] = Overlay(base.orders if base is not None else None)
-        self.pending_index: Overlay[PendingOrderId, ClientOrderId] = Overlay(
-            base.pending_index if base is not None else None
-        )
-        self.virtual_net: Overlay[Symbol, Decimal] = Overlay(base.virtual_net if base is not None else None)
-        self.house: Overlay[Symbol, HousePosition] = Overlay(base.house if base is not None else None)
-        self.house_cash: Overlay[HouseLineKind, Decimal] = Overlay(
-            base.house_cash if base is not None else None
-        )
-        # By symbol, `None` for every other; a limit that was lifted is a row without a figure.
-        self.house_limits: Overlay[Symbol | None, HouseLimit] = Overlay(
-            base.house_limits if base is not None else None
-        )
-        self.mirror: Overlay[Symbol, ExchangeMirror] = Overlay(base.mirror if base is not None else None)
-        self.owed_rows: Overlay[SubAccountId, bool] = Overlay(base.owed_rows if base is not None else None)
-        self.fill_keys: Overlay[FillKey, bool] = Overlay(base.fill_keys if base is not None else None)
-        self.ended: Overlay[ClientOrderId, OrderRecord] = Overlay(base.ended if base is not None else None)
-        self.pools: Overlay[ClientOrderId, Pool] = Overlay(base.pools if base is not None else None)
-        self.event_sequence: Overlay[SubAccountId, int] = Overlay(
-            base.event_sequence if base is not None else None
-        )
-        # By account, None for everywhere; released ones stay, their rows exist.
-        self.restrictions: Overlay[SubAccountId | None, tuple[RestrictionEntry, ...]] = Overlay(
-            base.restrictions if base is not None else None
-        )
-        self.liquidations: Overlay[SubAccountId, LiquidationRecord] = Overlay(
-            base.liquidations if base is not None else None
-        )
-        self.funding_times: Overlay[Symbol, int] = Overlay(base.funding_times if base is not None else None)
-        self.watermarks: Overlay[str, int] = Overlay(base.watermarks if base is not None else None)
-        self.rule_sets: Overlay[SubAccountId | None, RuleSet] = Overlay(
-            base.rule_sets if base is not None else None
-        )
-        self.equity_marks: Overlay[SubAccountId, EquityMark] = Overlay(
-            base.equity_marks if base is not None else None
-        )
-        self.virtual_leverage: Overlay[tuple[SubAccountId, Symbol], Decimal] = Overlay(
-            base.virtual_leverage if base is not None else None
-        )
+        self._base = base
+        self._touched: list[_Mergeable] = []
         self.epoch: str = base.epoch if base else ""
         self.event_epoch: str = base.event_epoch if base else ""
         self.registered_at_ms: int = base.registered_at_ms if base else 0
@@ -187,36 +185,14 @@ class Book:
         self.wallet_adopted: Decimal | None = base.wallet_adopted if base else None
         self.link: int = base.link if base else 0
         self.link_hash: str = base.link_hash if base else ""
-        self._base = base
 
     def merge(self) -> None:
         """Make this layer's state the state of the layer below."""
         base = self._base
         if base is None:
             return
-        self.accounts.merge()
-        self.rules.merge()
-        self.positions.merge()
-        self.open_index.merge()
-        self.orders.merge()
-        self.pending_index.merge()
-        self.virtual_net.merge()
-        self.house.merge()
-        self.house_cash.merge()
-        self.house_limits.merge()
-        self.mirror.merge()
-        self.owed_rows.merge()
-        self.fill_keys.merge()
-        self.ended.merge()
-        self.pools.merge()
-        self.event_sequence.merge()
-        self.restrictions.merge()
-        self.rule_sets.merge()
-        self.equity_marks.merge()
-        self.virtual_leverage.merge()
-        self.liquidations.merge()
-        self.funding_times.merge()
-        self.watermarks.merge()
+        for overlay in self._touched:
+            overlay.merge()
         base.epoch, base.wallet_adopted = self.epoch, self.wallet_adopted
         base.adopted_at_ms = self.adopted_at_ms
         base.event_epoch, base.registered_at_ms = self.event_epoch, self.registered_at_ms

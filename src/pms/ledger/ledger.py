@@ -250,6 +250,11 @@ class LedgerService(Movements, FundingService, ControlOperations, Pooling):
     async def record_acknowledged(
         self, client_order_id: ClientOrderId, exchange_order_id: ExchangeOrderId
     ) -> JournalOrder | None:
+        # The answer and the stream both tell it: what is committed already needs no turn of the writer.
+        told = self._writer.committed_order(client_order_id)
+        if told is not None and orders.is_acknowledged(told):
+            return told.order
+
         def run(plan: Plan, known: Known) -> JournalOrder | None:
             record = plan.book.find_order(client_order_id) or known.orders.get(client_order_id)
             return orders.record_acknowledged(plan, record, exchange_order_id)
@@ -288,10 +293,17 @@ class LedgerService(Movements, FundingService, ControlOperations, Pooling):
         status: ExchangeOrderStatus,
         executed_quantity: Quantity,
         expiry_reason: str = "0",
+        exchange_order_id: ExchangeOrderId | None = None,
     ) -> JournalOrder | None:
+        told = self._writer.committed_order(client_order_id)
+        if told is not None and orders.is_acknowledged(told) and orders.is_ended(told, executed_quantity):
+            return told.order
+
         def run(plan: Plan, known: Known) -> JournalOrder | None:
             record = plan.book.find_order(client_order_id) or known.orders.get(client_order_id)
-            return orders.record_terminal(plan, record, status, executed_quantity, expiry_reason)
+            return orders.record_terminal(
+                plan, record, status, executed_quantity, expiry_reason, exchange_order_id
+            )
 
         return (await self._writer.submit(run, Wants(client_order_id=client_order_id)))[0]
 

@@ -6,7 +6,7 @@ Ledger spec 1.1: floats keep 16 significant digits, dates are integer millisecon
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -62,23 +62,64 @@ def agrees(rendered: Decimal, exact: Decimal) -> bool:
     return abs(rendered - exact) <= max(abs(exact) * _RELATIVE_MAX, _ABSOLUTE_MAX)
 
 
+Encoder = Callable[[Cell], DatabaseValue]
+"""Gives a column's cell the form that a database's driver takes."""
+
+
+def _number(value: int | Decimal | str) -> Decimal:
+    return value if type(value) is Decimal else Decimal(value)
+
+
+def _exact(value: Cell) -> DatabaseValue:
+    return None if value is None else round_cost(_number(value))
+
+
+def _exact_text(value: Cell) -> DatabaseValue:
+    return None if value is None else plain(round_cost(_number(value)))
+
+
+def _float(value: Cell) -> DatabaseValue:
+    return None if value is None else render_float(_number(value))
+
+
+def _moment(value: Cell) -> DatabaseValue:
+    return None if value is None else _EPOCH + timedelta(milliseconds=int(value))
+
+
+def _bit(value: Cell) -> DatabaseValue:
+    return None if value is None else int(bool(value))
+
+
+def _flag(value: Cell) -> DatabaseValue:
+    return None if value is None else bool(value)
+
+
+def _integer(value: Cell) -> DatabaseValue:
+    return None if value is None else int(value)
+
+
+def _text(value: Cell) -> DatabaseValue:
+    return None if value is None else str(value)
+
+
+_ENCODERS: Mapping[Kind, tuple[Encoder, Encoder]] = {
+    Kind.EXACT: (_exact_text, _exact),
+    Kind.FLOAT: (_float, _float),
+    Kind.TIME: (_integer, _moment),
+    Kind.BOOL: (_bit, _flag),
+    Kind.INT: (_integer, _integer),
+    Kind.TEXT: (_text, _text),
+}
+
+
+def encoder(kind: Kind, *, sqlite: bool) -> Encoder:
+    """Return what encodes the cells of a column; callers keep it, a commit has thousands of cells."""
+    return _ENCODERS[kind][0 if sqlite else 1]
+
+
 def encode(kind: Kind, value: Cell, *, sqlite: bool) -> DatabaseValue:
-    """Return a cell in the form that the database's driver takes."""
-    if value is None:
-        return None
-    if kind is Kind.EXACT:
-        exact = round_cost(Decimal(value))
-        return plain(exact) if sqlite else exact
-    if kind is Kind.FLOAT:
-        return render_float(Decimal(value))
-    if kind is Kind.TIME:
-        moment = int(value)
-        return moment if sqlite else _EPOCH + timedelta(milliseconds=moment)
-    if kind is Kind.BOOL:
-        return int(bool(value)) if sqlite else bool(value)
-    if kind is Kind.INT:
-        return int(value)
-    return str(value)
+    """Return one cell in the form that the database's driver takes."""
+    return encoder(kind, sqlite=sqlite)(value)
 
 
 def decode(kind: Kind, value: DatabaseValue) -> Cell:
@@ -109,23 +150,44 @@ def time_ms(value: DatabaseValue) -> int:
     raise LedgerError(f"{value!r} is not a date")
 
 
+def _canonical_exact(value: Cell) -> str:
+    return "~" if value is None else plain(round_cost(_number(value)))
+
+
+def _canonical_float(value: Cell) -> str:
+    return "~" if value is None else repr(render_float(_number(value)))
+
+
+def _canonical_flag(value: Cell) -> str:
+    return "~" if value is None else "1" if value else "0"
+
+
+def _canonical_text(value: Cell) -> str:
+    return "~" if value is None else str(value)
+
+
+_CANONICAL: Mapping[Kind, Callable[[Cell], str]] = {
+    Kind.EXACT: _canonical_exact,
+    Kind.FLOAT: _canonical_float,
+    Kind.BOOL: _canonical_flag,
+}
+
+
+def canonical_form(kind: Kind) -> Callable[[Cell], str]:
+    """Return what gives the text that stands for a column's cell in digests; equal on both databases and
+    after a round trip."""
+    return _CANONICAL.get(kind, _canonical_text)
+
+
 def canonical(kind: Kind, value: Cell) -> str:
-    """Return the text that stands for a cell in digests; equal on both databases and after a round trip."""
-    if value is None:
-        return "~"
-    if kind is Kind.EXACT:
-        return plain(round_cost(Decimal(value)))
-    if kind is Kind.FLOAT:
-        return repr(render_float(Decimal(value)))
-    if kind is Kind.BOOL:
-        return "1" if value else "0"
-    return str(value)
+    """Return the text that stands for one cell in digests."""
+    return canonical_form(kind)(value)
 
 
 def digest(parts: list[str]) -> str:
     """Return 20 hex characters over texts; the separator cannot be forged by content (lengths are
     included)."""
-    text = "|".join(f"{len(part)}:{part}" for part in parts)
+    text = "|".join([f"{len(part)}:{part}" for part in parts])
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 

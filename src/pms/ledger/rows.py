@@ -1,9 +1,11 @@
 """Typed row writes: what a planner wants changed, before any database is involved."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 
 from pms.ledger.errors import LedgerError
-from pms.ledger.rendering import Cell, canonical, digest
+from pms.ledger.rendering import Cell, canonical_form, digest
 from pms.ledger.schema import table_info
 
 
@@ -22,14 +24,24 @@ class RowWrite:
     condition: dict[str, Cell] = field(default_factory=dict)
 
 
+@cache
+def _chained(table: str) -> tuple[tuple[str, Callable[[Cell], str]], ...]:
+    """Return a table's chained columns, each with what gives its cells their text."""
+    info = table_info(table)
+    return tuple((name, canonical_form(info.kinds[name])) for name in info.chained)
+
+
 def row_digest(table: str, key: tuple[Cell, ...], values: dict[str, Cell]) -> str:
     """Return the digest of a row's chained columns."""
-    info = table_info(table)
-    keyed = dict(zip(info.keys, key, strict=True))
+    keyed: dict[str, Cell] | None = None
     parts = []
-    for name in info.chained:
-        value = values[name] if name in values else keyed.get(name)
-        parts.append(canonical(info.kinds[name], value))
+    for name, text in _chained(table):
+        if name in values:
+            parts.append(text(values[name]))
+            continue
+        if keyed is None:
+            keyed = dict(zip(table_info(table).keys, key, strict=True))
+        parts.append(text(keyed.get(name)))
     return digest(parts)
 
 
@@ -69,8 +81,10 @@ def chain_entries(writes: list[RowWrite]) -> str:
         info = table_info(write.table)
         if not info.chained:
             continue
-        missing = [name for name in info.chained if name not in write.values and name not in info.keys]
-        if missing and not write.insert:
+        missing = not write.insert and [
+            name for name in info.chained if name not in write.values and name not in info.keys
+        ]
+        if missing:
             raise LedgerError(f"Invariant: a chained update of {write.table} carries {missing}")
         lines.append(
             f"{row_label(write.table, write.key)} {row_digest(write.table, write.key, write.values)}"

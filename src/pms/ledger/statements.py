@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from pms.ledger.rendering import Cell, DatabaseValue, Kind, encode
+from pms.ledger.rendering import Cell, DatabaseValue, Encoder, Kind, encoder
 from pms.ledger.rows import RowWrite
 from pms.ledger.schema import metadata, table_info
 
@@ -61,30 +61,44 @@ def _table_order() -> dict[str, int]:
     return {table.name: number for number, table in enumerate(metadata.sorted_tables)}
 
 
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What all writes of the same columns of a table share. `place` orders the statements."""
+
+    place: tuple[bool, int, str, tuple[str, ...], tuple[str, ...]]
+    sql: str
+    encoders: tuple[Encoder, ...]
+
+
+@lru_cache(maxsize=512)
+def _shape(
+    dialect: Dialect, table: str, insert: bool, columns: tuple[str, ...], conditions: tuple[str, ...]
+) -> _Shape:
+    info = table_info(table)
+    wheres = () if insert else (*info.keys, *conditions)
+    sql = _insert_sql(dialect, table, columns) if insert else _update_sql(dialect, table, columns, wheres)
+    encoders = [encoder(info.kinds[name], sqlite=dialect == "sqlite") for name in columns + wheres]
+    return _Shape((insert, _table_order()[table], table, columns, wheres), sql, tuple(encoders))
+
+
 def batches(dialect: Dialect, writes: list[RowWrite]) -> list[Batch]:
     """Return the statements of merged writes: updates first (a position closes before its successor opens),
     then inserts in the order of the foreign keys."""
-    groups: dict[
-        tuple[bool, int, str, tuple[str, ...], tuple[str, ...]], list[tuple[DatabaseValue, ...]]
-    ] = {}
-    order = _table_order()
-    sqlite = dialect == "sqlite"
+    groups: dict[str, tuple[_Shape, list[tuple[DatabaseValue, ...]]]] = {}
     for write in writes:
-        info = table_info(write.table)
-        columns = tuple(write.values)
-        wheres: tuple[str, ...] = ()
-        cells: list[tuple[Kind, Cell]] = [(info.kinds[name], write.values[name]) for name in columns]
+        columns, conditions = tuple(write.values), tuple(write.condition)
+        shape = _shape(dialect, write.table, write.insert, columns, conditions)
+        cells: tuple[Cell, ...] = tuple(write.values.values())
         if not write.insert:
-            wheres = (*info.keys, *write.condition)
-            tests = (*write.key, *write.condition.values())
-            cells += [(info.kinds[name], value) for name, value in zip(wheres, tests, strict=True)]
-        row = tuple(encode(kind, value, sqlite=sqlite) for kind, value in cells)
-        groups.setdefault((write.insert, order[write.table], write.table, columns, wheres), []).append(row)
-    result = []
-    for insert, _, table, columns, wheres in sorted(groups):
-        sql = _insert_sql(dialect, table, columns) if insert else _update_sql(dialect, table, columns, wheres)
-        result.append(Batch(table, sql, groups[(insert, _, table, columns, wheres)]))
-    return result
+            cells += write.key + tuple(write.condition.values())
+        row = tuple([encode(cell) for encode, cell in zip(shape.encoders, cells, strict=True)])
+        known = groups.get(shape.sql)
+        if known is None:
+            groups[shape.sql] = (shape, [row])
+        else:
+            known[1].append(row)
+    ordered = sorted(groups.values(), key=lambda group: group[0].place)
+    return [Batch(shape.place[2], shape.sql, rows) for shape, rows in ordered]
 
 
 @lru_cache(maxsize=512)

@@ -43,7 +43,7 @@ from pms.model.income import FundingKey, Income
 from pms.model.money import CONTEXT
 
 QUEUE_MAX = 10_000
-GROUP_MAX = 64
+GROUP_MAX = 128
 _RESOLVE_TRIES_MAX = 6
 _BUSY_TRIES_MAX = 6
 _BUSY_PAUSE_SECONDS = 0.01
@@ -162,6 +162,12 @@ class Writer:
             ) from error
         return await item.future
 
+    def committed_order(self, client_order_id: ClientOrderId) -> OrderRecord | None:
+        """Return an order as it is committed and told to every listener; None when it is not in the book or
+        the book is in doubt."""
+        usable = not self._closed and self.fence and not self._stale
+        return self.book.find_order(client_order_id) if usable else None
+
     async def reload(self) -> Loaded:
         """Read the book again from the database, as after a lease or an external write.
 
@@ -193,6 +199,7 @@ class Writer:
     async def _run(self) -> None:
         while True:
             group = [await self._queue.get()]
+            await asyncio.sleep(0)  # what is ready to be queued now shares the commit
             while len(group) < GROUP_MAX and not self._queue.empty():
                 group.append(self._queue.get_nowait())
             try:

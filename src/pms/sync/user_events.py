@@ -20,7 +20,7 @@ from pms.execution.resolver import DoubtResolver
 from pms.ledger.api import Ledger
 from pms.ledger.errors import FenceLostError, LedgerError
 from pms.model.fill import ExchangeFill
-from pms.model.order import JournalOrder, OrderType
+from pms.model.order import ExchangeOrderStatus, JournalOrder, OrderType
 from pms.model.symbol import Symbol
 from pms.sync.adopted_orders import adopt_repriced_chase
 from pms.sync.recovery import GapFiller, first_cause
@@ -146,10 +146,25 @@ class UserEventProcessor:
         row = self._ledger.order(report.client_order_id)
         if row is None:
             row = await adopt_repriced_chase(self._ledger, self._resolver, report)
-        # All commits of one event are queued before the first is awaited, so that they share one commit
-        # group.
+        changed = row is not None and self._changed(row, report)
+        if event.fill is not None and report.status is ExchangeOrderStatus.FILLED and not changed:
+            # Its booking acknowledges the order too, and ends it unless an earlier fill is missing.
+            await self._booker.book(event.fill)
+            row = self._ledger.order(report.client_order_id) if row is not None else None
+            if row is not None:
+                await self._terminal(report)
+        else:
+            await self._commit(event, row, changed=changed)
+        if report.status.terminal and self._ledger.order(report.client_order_id) is not None:
+            # Terminal on the exchange, yet not all of it is booked: a fill is still on its way, or was lost.
+            self._resolver.watch(report.client_order_id)
+
+    async def _commit(self, event: OrderEvent, row: JournalOrder | None, *, changed: bool) -> None:
+        """Commit what an event says of an order that it does not fill. All commits are queued before the
+        first is awaited, so that they share one commit group."""
+        report = event.report
         async with asyncio.TaskGroup() as commits:
-            if row is not None and self._changed(row, report):
+            if changed:
                 commits.create_task(
                     self._ledger.record_amended(report.client_order_id, report.quantity, report.price)
                 )
@@ -158,17 +173,12 @@ class UserEventProcessor:
             if event.fill is not None:
                 commits.create_task(self._booker.book(event.fill))
             if row is not None and report.status.terminal:
-                commits.create_task(
-                    self._ledger.record_terminal(
-                        report.client_order_id,
-                        report.status,
-                        report.executed_quantity,
-                        report.expiry_reason,
-                    )
-                )
-        if report.status.terminal and self._ledger.order(report.client_order_id) is not None:
-            # Terminal on the exchange, yet not all of it is booked: a fill is still on its way, or was lost.
-            self._resolver.watch(report.client_order_id)
+                commits.create_task(self._terminal(report))
+
+    async def _terminal(self, report: OrderReport) -> None:
+        await self._ledger.record_terminal(
+            report.client_order_id, report.status, report.executed_quantity, report.expiry_reason
+        )
 
     def _changed(self, row: JournalOrder, report: OrderReport) -> bool:
         """True when a resting order has another size on the exchange than in the journal: a change whose

@@ -117,6 +117,19 @@ def record_acknowledged(
     return plan.put_order(after)
 
 
+def is_acknowledged(record: OrderRecord) -> bool:
+    """Tell whether an acknowledgement would change nothing, now and ever after."""
+    order = record.order
+    if order.exchange_order_id is None or order.state in (OrderState.INTENT, OrderState.UNKNOWN):
+        return False
+    return order.state.terminal or order.type is not OrderType.LIMIT or order.pending_order_id is not None
+
+
+def is_ended(record: OrderRecord, executed: Quantity) -> bool:
+    """Tell whether the exchange's last word with this executed quantity would change nothing."""
+    return record.order.state.terminal and executed <= record.order.booked_quantity
+
+
 def acknowledge(plan: Plan, record: OrderRecord, exchange_order_id: ExchangeOrderId) -> OrderRecord:
     """Return the record with the exchange's id; write the `pending_orders` row of a LIMIT order once."""
     order = record.order
@@ -196,15 +209,21 @@ def record_terminal(
     status: ExchangeOrderStatus,
     executed: Quantity,
     expiry_reason: str = "0",
+    exchange_order_id: ExchangeOrderId | None = None,
 ) -> JournalOrder | None:
-    """Note the exchange's last word. The order ends when Σ booked equals `executed`, else it is FINISHING.
+    """Note the exchange's last word, and its id when it is given. The order ends when Σ booked equals
+    `executed`, else it is FINISHING.
 
     More executed than booked on an order that had ended opens it again: a fill is still to come.
     """
     if record is None:
         return None
+    if exchange_order_id is not None:
+        before, record = record, acknowledge(plan, record, exchange_order_id)
+        if record is not before:
+            plan.put_order(record)
     order = record.order
-    if order.state.terminal and executed <= order.booked_quantity:
+    if is_ended(record, executed):
         return order
     if status is ExchangeOrderStatus.SELF_MATCH:
         order = replace(order, reject_code=status.value)  # decision 14: the owner is told why

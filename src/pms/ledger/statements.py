@@ -1,5 +1,6 @@
 """SQL text for both databases from merged row writes: few statements, each with a row count."""
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -20,11 +21,15 @@ _ARRAY = {
 }
 
 
+_PARAMETER = re.compile(r"\$(\d+)")
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """One statement over `rows`; it must change exactly one row of `table` for each."""
 
     table: str
+    insert: bool
     sql: str
     rows: list[tuple[DatabaseValue, ...]]
 
@@ -98,7 +103,21 @@ def batches(dialect: Dialect, writes: list[RowWrite]) -> list[Batch]:
         else:
             known[1].append(row)
     ordered = sorted(groups.values(), key=lambda group: group[0].place)
-    return [Batch(shape.place[2], shape.sql, rows) for shape, rows in ordered]
+    return [Batch(shape.place[2], shape.place[0], shape.sql, rows) for shape, rows in ordered]
+
+
+@lru_cache(maxsize=512)
+def together(statements: tuple[str, ...]) -> str:
+    """Return one PostgreSQL statement of several that write: it answers with the row count of each. None may
+    need what another one of them does."""
+    parts, given = [], 0
+    for number, sql in enumerate(statements):
+        pieces = _PARAMETER.split(sql)  # text and parameter numbers take turns
+        pieces[1::2] = [f"${given + int(parameter)}" for parameter in pieces[1::2]]
+        parts.append(f"b{number} AS ({''.join(pieces)} RETURNING 1)")
+        given += len(pieces) // 2
+    counts = ", ".join(f"(SELECT count(*) FROM b{number})" for number in range(len(statements)))  # noqa: S608
+    return f"WITH {', '.join(parts)} SELECT {counts}"
 
 
 @lru_cache(maxsize=512)

@@ -18,7 +18,7 @@ from pms.ledger.errors import (
     UnfitValueError,
 )
 from pms.ledger.rendering import DatabaseValue, Row
-from pms.ledger.statements import Batch, Dialect, placeholders
+from pms.ledger.statements import Batch, Dialect, placeholders, together
 from pms.ledger.store import FENCE_SQL, FenceGuard, Statement
 
 STATEMENT_SECONDS_MAX = 15.0
@@ -55,6 +55,19 @@ class _PostgresSnapshot:
     async def fetch(self, sql: str, *values: DatabaseValue) -> list[Row]:
         records = await self._connection.fetch(placeholders("postgresql", sql), *values)
         return [dict(record) for record in records]
+
+
+async def _apply(connection: "asyncpg.Connection[asyncpg.Record]", group: Sequence[Batch]) -> None:
+    if not group:
+        return
+    columns = [list(column) for batch in group for column in zip(*batch.rows, strict=True)]
+    counts = await connection.fetchrow(together(tuple(batch.sql for batch in group)), *columns)
+    for batch, count in zip(group, counts or (), strict=True):
+        if count != len(batch.rows):
+            raise ExternalWriteError(
+                f"{len(batch.rows) - count} of {len(batch.rows)} rows of {batch.table} "
+                "are not as the book says"
+            )
 
 
 class PostgresStore:
@@ -96,6 +109,8 @@ class PostgresStore:
                     server_settings=self._server_settings(),
                     command_timeout=STATEMENT_SECONDS_MAX,
                     timeout=10,
+                    max_cacheable_statement_size=0,  # statements over many tables are long and come again
+                    max_cached_statement_lifetime=0,
                 )
             except (*_LOST, asyncpg.PostgresError) as error:
                 raise DatabaseUnavailableError(f"cannot reach PostgreSQL: {error}") from error
@@ -173,16 +188,9 @@ class PostgresStore:
                     f"the engine lease of {guard.exchange_account_id!r} has fence {held}, "
                     f"this engine's is {guard.fence}: another engine took over, stop this one"
                 )
-            for batch in group:
-                tag = await connection.execute(
-                    batch.sql, *(list(column) for column in zip(*batch.rows, strict=True))
-                )
-                count = int(tag.rsplit(" ", 1)[1])
-                if count != len(batch.rows):
-                    raise ExternalWriteError(
-                        f"{len(batch.rows) - count} of {len(batch.rows)} rows of {batch.table} "
-                        "are not as the book says"
-                    )
+            # Two round trips for all tables. Updates come first: a position closes before its successor opens.
+            for insert in (False, True):
+                await _apply(connection, [batch for batch in group if batch.insert is insert])
             return []
 
         async with self._lock:

@@ -188,7 +188,7 @@ class PostgresStore:
                     f"the engine lease of {guard.exchange_account_id!r} has fence {held}, "
                     f"this engine's is {guard.fence}: another engine took over, stop this one"
                 )
-            # Two round trips for all tables. Updates come first: a position closes before its successor opens.
+            # Two round trips. Updates come first: a position closes before its successor opens.
             for insert in (False, True):
                 await _apply(connection, [batch for batch in group if batch.insert is insert])
             return []

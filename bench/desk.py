@@ -44,7 +44,7 @@ from pms.model.price import MarkPrice
 from pms.model.refusal import RefusalCode
 from pms.model.symbol import Symbol
 from pms.risk.formulas import static_liquidation_price_decimal
-from pms.runtime import SystemClock, SystemIds
+from pms.runtime import SystemClock, SystemIds, spare_started_objects
 from pms.settings import load_settings
 from pms.wiring import Wired, build_core, wire
 from tests.golden.flow_exchange import ScriptedExchange, native
@@ -191,6 +191,9 @@ async def running(url: str, folder: Path, orders_max: int | None = None) -> Asyn
             wired.resolver.run(),
             wired.publisher.run(),
             wired.liquidator.run(),
+            wired.allocator.run(),
+            wired.house.run(),
+            wired.rule_watch.run(),
             wired.core.projection.run(),
         )
         tasks.extend(asyncio.create_task(work) for work in works)
@@ -203,6 +206,7 @@ async def running(url: str, folder: Path, orders_max: int | None = None) -> Asyn
         for symbol, price in ENTRIES.items():
             desk.mark(Symbol(symbol), float(price))
         tasks.append(asyncio.create_task(desk.keep_fresh()))
+        spare_started_objects()
         yield desk
     finally:
         for task in tasks:

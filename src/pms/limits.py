@@ -67,7 +67,8 @@ EVALUATION_INTERVAL_MS = 100
 evaluation."""
 
 EVALUATION_DELAY_MS_MAX = 2_000
-"""A tick is evaluated no later than this. Overflow: the delay is counted and logged as a warning."""
+"""A tick is evaluated no later than this after it was received, and an account that it moved is looked at no
+later than this after the evaluation. Overflow: the delay is counted and logged as a warning."""
 
 PRICE_UPDATE_INTERVAL_MS = 250
 """Least time between two `price_update` of a symbol. Overflow: conflated; the last value is always sent."""
@@ -117,8 +118,12 @@ forgotten; the rule's own bound is far below."""
 LEDGER_QUEUE_MAX = 10_000
 """Operations that wait for the single writer. Overflow: refused with LedgerBusyError; nothing was written."""
 
-LEDGER_GROUP_MAX = 64
+LEDGER_GROUP_MAX = 128
 """Mutations in one commit group. Overflow: the rest goes into the next group."""
+
+LEDGER_LATER_MAX = 12
+"""Records of liquidations and the like in one commit group, so that who comes meanwhile waits little for it.
+Overflow: the rest goes into the next group; commands and fills go ahead."""
 
 INCOME_REMEMBERED_MAX = 10_000
 """Lines of the real account's income remembered as posted. Overflow: the oldest is asked of the ledger

@@ -25,7 +25,7 @@ from pms.execution.prices import Prices
 from pms.execution.service import Trader
 from pms.ledger.api import Ledger
 from pms.ledger.errors import LedgerError
-from pms.limits import MARGIN_WARNING_INTERVAL_MS
+from pms.limits import EVALUATION_DELAY_MS_MAX, MARGIN_WARNING_INTERVAL_MS
 from pms.model.clock import Clock
 from pms.model.event import EphemeralEvent
 from pms.model.ids import PositionId, SubAccountId
@@ -47,7 +47,8 @@ _CLOSES = (LiquidateAll, PartialClose)
 
 @dataclass(frozen=True, slots=True)
 class LiquidatorStatistics:
-    """`running` ladders now; the rest are counts since the start. `slipped`: executions far from the mark."""
+    """`running` ladders now; the rest are counts since the start. `slipped`: executions far from the mark,
+    `late`: accounts looked at later than `EVALUATION_DELAY_MS_MAX` after the tick that asked for it."""
 
     running: int
     liquidations: int
@@ -59,6 +60,7 @@ class LiquidatorStatistics:
     finished: int
     resumed: int
     slipped: int
+    late: int
     pool: ClosePoolStatistics
 
 
@@ -99,16 +101,17 @@ class Liquidator:
             clock,
             self._counts,
         )
-        self._waiting: dict[SubAccountId, None] = {}
+        self._waiting: dict[SubAccountId, int] = {}
+        self._since_ms: dict[SubAccountId, int] = {}
         self._wake = asyncio.Event()
         self._warned_ms: dict[SubAccountId, int] = {}
         self._said_ms: dict[SubAccountId, int] = {}
-        self._warnings = self._resumed = 0
+        self._warnings = self._resumed = self._late = 0
 
     def consider(self, account_id: SubAccountId) -> None:
         """Look at an account soon; idempotent while it waits or is being liquidated. Returns at once."""
         if account_id not in self._switches.liquidating:
-            self._waiting[account_id] = None
+            self._waiting.setdefault(account_id, self._clock.now_ms())
             self._wake.set()
 
     async def run(self) -> None:
@@ -121,20 +124,27 @@ class Liquidator:
             while True:
                 await self._wake.wait()
                 self._wake.clear()
-                waiting, self._waiting = self._waiting, {}
-                await self._triage(tuple(waiting), tasks)
+                self._since_ms, self._waiting = self._waiting, {}
+                await self._triage(tuple(self._since_ms), tasks)
 
     async def _triage(self, waiting: tuple[SubAccountId, ...], tasks: asyncio.TaskGroup) -> None:
         """Decide about all who wait, and start the ladders, the largest risk first."""
         due: list[tuple[SubAccountId, Assessment[Decimal]]] = []
+        late: list[int] = []
         for number, account_id in enumerate(waiting, 1):
             assessment = self._tools.assess(account_id)
+            waited_ms = self._clock.now_ms() - self._since_ms.pop(account_id, self._clock.now_ms())
+            if waited_ms > EVALUATION_DELAY_MS_MAX:
+                late.append(waited_ms)
             if assessment is not None and self._is_due(account_id, assessment):
                 due.append((account_id, assessment))
             elif assessment is None:
                 self._calm(account_id)
             if number % YIELD_EVERY == 0:
                 await asyncio.sleep(0)
+        if late:
+            self._late += len(late)
+            log.warning("evaluation_delayed", accounts=len(late), delay_ms=max(late))
         due.sort(key=lambda one: one[1].urgency, reverse=True)
         for _, assessment in due:
             if isinstance(assessment.decision, _CLOSES):
@@ -229,5 +239,6 @@ class Liquidator:
             finished=counts.finished,
             resumed=self._resumed,
             slipped=counts.slipped,
+            late=self._late,
             pool=self._pool.statistics(),
         )

@@ -76,12 +76,6 @@ class _Tally:
             return None
         return max(ZERO, self.wanted - sum((trade.quantity for trade in self.trades), ZERO))
 
-    def take(self, trades: Sequence[TradeRow], positions: Sequence[Position]) -> None:
-        self.trades += [trade for trade in trades if trade.position_id == self.position.id]
-        for position in positions:
-            if position.id == self.position.id:
-                self.position = position
-
 
 @dataclass(frozen=True, slots=True)
 class _Work:
@@ -299,7 +293,7 @@ class MassClose:
         if not isinstance(result, Refused):
             for owner in owners:
                 owner.order = result.order
-                owner.take(result.trades, result.positions)
+            _share_out(result.trades, result.positions, tallies)
             return True
         for owner in owners:
             owner.refused = result
@@ -347,7 +341,18 @@ def _claims(plan: Plan, owners: Mapping[PositionId, Position], symbol: Symbol) -
 
 
 def _note(committed: Committed, tallies: dict[PositionId, _Tally]) -> None:
-    for position in committed.positions:
+    _share_out(committed.trades, committed.positions, tallies)
+
+
+def _share_out(
+    trades: Sequence[TradeRow], positions: Sequence[Position], tallies: dict[PositionId, _Tally]
+) -> None:
+    """Note trades and later states with the positions they belong to; linear, for there may be thousands."""
+    for trade in trades:
+        tally = None if trade.position_id is None else tallies.get(trade.position_id)
+        if tally is not None:
+            tally.trades.append(trade)
+    for position in positions:
         tally = tallies.get(position.id)
         if tally is not None:
-            tally.take(committed.trades, (position,))
+            tally.position = position

@@ -16,7 +16,7 @@ from pms.model.ids import ClientOrderId
 
 log = structlog.get_logger(__name__)
 
-PARTS_IN_COMMIT = 24
+PARTS_IN_COMMIT = 8
 """Few enough that commands of other accounts wait for a commit of them no longer than for any other."""
 
 RETRY_SECONDS = 0.5

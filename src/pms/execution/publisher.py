@@ -22,6 +22,7 @@ from pms.execution.views import Views
 from pms.ledger.api import Committed, Ledger
 from pms.ledger.errors import LedgerError
 from pms.limits import (
+    EVALUATION_DELAY_MS_MAX,
     EXPOSURE_UPDATE_INTERVAL_MS,
     MARGIN_UPDATE_INTERVAL_MS,
     PNL_UPDATE_INTERVAL_MS,
@@ -56,12 +57,14 @@ RECOMPUTE_SWEEPS = 30
 
 @dataclass(frozen=True, slots=True)
 class PublisherStatistics:
-    """Counts since the start; `drift` is the largest equity drift that a recomputation found, in USDT."""
+    """Counts since the start; `late_ticks` were evaluated more than `EVALUATION_DELAY_MS_MAX` after they were
+    received, `drift` is the largest equity drift that a recomputation found, in USDT."""
 
     ticks: int
     crossings: int
     flushes: int
     stale_symbols: int
+    late_ticks: int
     drift: float
 
 
@@ -103,6 +106,7 @@ class Publisher:
         self._reprice: dict[SubAccountId, None] = {}
         self._wake = asyncio.Event()
         self._ticks = self._crossings = self._flushes = self._stale = 0
+        self._late_ticks = self._late_unsaid = self._late_ms_max = 0
         self._drift = 0.0
         self._fault: Exception | None = None
         for account in ledger.accounts():
@@ -117,6 +121,11 @@ class Publisher:
     def take_mark(self, mark: MarkPrice) -> None:
         """Take a mark price: risk first, then what people see."""
         self._ticks += 1
+        delay_ms = self._clock.now_ms() - mark.received_ms
+        if delay_ms > EVALUATION_DELAY_MS_MAX:
+            self._late_ticks += 1
+            self._late_unsaid += 1
+            self._late_ms_max = max(self._late_ms_max, delay_ms)
         usable = self._prices.take_mark(mark)
         decisions = self._book.on_mark(mark.symbol, mark.price, mark.received_ms)
         if not usable:
@@ -318,6 +327,7 @@ class Publisher:
             if stale:
                 self._stale += len(stale)
                 log.error("price_stale", symbols=stale)
+            self._say_late()
             if sweeps % RECOMPUTE_SWEEPS == 0:
                 self._drift = max(self._drift, self._book.recompute())
             # There may be thousands at the warning, and none of them is in a hurry.
@@ -327,6 +337,12 @@ class Publisher:
             for symbol in self._ledger.fill_symbols():
                 self._exposure_dirty.setdefault(symbol, self._clock.now_ms())
             self._wake.set()
+
+    def _say_late(self) -> None:
+        """Say once for a sweep that ticks were evaluated too late: there may be thousands."""
+        if self._late_unsaid:
+            log.warning("evaluation_delayed", ticks=self._late_unsaid, delay_ms=self._late_ms_max)
+            self._late_unsaid = self._late_ms_max = 0
 
     async def _reprice_loop(self) -> None:
         """Store dynamic liquidation prices of changed accounts; display follows the live value anyway."""
@@ -346,7 +362,9 @@ class Publisher:
                 log.warning("liquidation_prices_not_stored", error=str(error))
 
     def statistics(self) -> PublisherStatistics:
-        return PublisherStatistics(self._ticks, self._crossings, self._flushes, self._stale, self._drift)
+        return PublisherStatistics(
+            self._ticks, self._crossings, self._flushes, self._stale, self._late_ticks, self._drift
+        )
 
 
 def _price(value: float) -> Price:

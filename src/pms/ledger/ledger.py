@@ -436,14 +436,18 @@ class LedgerService(Movements, FundingService, ControlOperations, Pooling):
                 plan, sub_account_id, label, margin_ratio, evidence, event, data
             )
 
-        return (await self._writer.submit(run))[0]
+        return (await self._writer.submit(run, later=True))[0]
 
     async def end_liquidation(self, sub_account_id: SubAccountId, state: LiquidationState) -> None:
-        await self._writer.submit(lambda plan, _: liquidations.end_liquidation(plan, sub_account_id, state))
+        await self._writer.submit(
+            lambda plan, _: liquidations.end_liquidation(plan, sub_account_id, state), later=True
+        )
 
     async def finish_liquidation(self, sub_account_id: SubAccountId) -> SubAccount:
         return (
-            await self._writer.submit(lambda plan, _: liquidations.finish_liquidation(plan, sub_account_id))
+            await self._writer.submit(
+                lambda plan, _: liquidations.finish_liquidation(plan, sub_account_id), later=True
+            )
         )[0]
 
     async def last_trade_time_ms(self, symbol: Symbol) -> int:
@@ -476,7 +480,7 @@ class LedgerService(Movements, FundingService, ControlOperations, Pooling):
         await self._writer.submit(run)
 
     async def update_liquidation_prices(self, prices: Mapping[PositionId, Price]) -> None:
-        await self._writer.submit(lambda plan, _: house.update_liquidation_prices(plan, prices))
+        await self._writer.submit(lambda plan, _: house.update_liquidation_prices(plan, prices), later=True)
 
     def statistics(self) -> WriterStatistics:
         """Return what the one writer has done since the start."""
@@ -493,7 +497,7 @@ class LedgerService(Movements, FundingService, ControlOperations, Pooling):
             def run(plan: Plan, _: Known, part: CheckpointLines = part) -> None:
                 add_checkpoint_lines(plan, day, part)
 
-            await self._writer.submit(run)
+            await self._writer.submit(run, later=True)
         if await self.history.checkpoint_of(day) is None:
             await self._writer.submit(lambda plan, _: finish_checkpoint(plan, day, last.link, last.hash))
         return len(missing)

@@ -27,4 +27,4 @@ class Pooling:
         def run(plan: Plan, _: Known) -> None:
             allocate(plan, client_order_id, parts_max)
 
-        return (await self._writer.submit(run))[1]
+        return (await self._writer.submit(run, later=True))[1]

@@ -1,6 +1,6 @@
 """Typed row writes: what a planner wants changed, before any database is involved."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -74,7 +74,7 @@ def merge_writes(writes: list[RowWrite]) -> list[RowWrite]:
     return list(merged.values())
 
 
-def chain_entries(writes: list[RowWrite]) -> str:
+def chain_entries(writes: Sequence[RowWrite]) -> str:
     """Return the text of a link: one line for each chained row, its label and its digest after the group."""
     lines = []
     for write in writes:

@@ -1,6 +1,7 @@
 """SQL text for both databases from merged row writes: few statements, each with a row count."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -86,24 +87,40 @@ def _shape(
     return _Shape((insert, _table_order()[table], table, columns, wheres), sql, tuple(encoders))
 
 
-def batches(dialect: Dialect, writes: list[RowWrite]) -> list[Batch]:
-    """Return the statements of merged writes: updates first (a position closes before its successor opens),
-    then inserts in the order of the foreign keys."""
-    groups: dict[str, tuple[_Shape, list[tuple[DatabaseValue, ...]]]] = {}
-    for write in writes:
-        columns, conditions = tuple(write.values), tuple(write.condition)
-        shape = _shape(dialect, write.table, write.insert, columns, conditions)
-        cells: tuple[Cell, ...] = tuple(write.values.values())
-        if not write.insert:
-            cells += write.key + tuple(write.condition.values())
-        row = tuple([encode(cell) for encode, cell in zip(shape.encoders, cells, strict=True)])
-        known = groups.get(shape.sql)
-        if known is None:
-            groups[shape.sql] = (shape, [row])
-        else:
-            known[1].append(row)
-    ordered = sorted(groups.values(), key=lambda group: group[0].place)
-    return [Batch(shape.place[2], shape.place[0], shape.sql, rows) for shape, rows in ordered]
+class Batches:
+    """Collects merged writes into statements; in pieces, so that a large commit leaves room for others."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect: Dialect = dialect
+        self._groups: dict[str, tuple[_Shape, list[tuple[DatabaseValue, ...]]]] = {}
+
+    def add(self, writes: Sequence[RowWrite]) -> None:
+        """Take writes; each row is written once."""
+        for write in writes:
+            columns, conditions = tuple(write.values), tuple(write.condition)
+            shape = _shape(self._dialect, write.table, write.insert, columns, conditions)
+            cells: tuple[Cell, ...] = tuple(write.values.values())
+            if not write.insert:
+                cells += write.key + tuple(write.condition.values())
+            row = tuple([encode(cell) for encode, cell in zip(shape.encoders, cells, strict=True)])
+            known = self._groups.get(shape.sql)
+            if known is None:
+                self._groups[shape.sql] = (shape, [row])
+            else:
+                known[1].append(row)
+
+    def ordered(self) -> list[Batch]:
+        """Return the statements: updates first (a position closes before its successor opens), then inserts
+        in the order of the foreign keys."""
+        ordered = sorted(self._groups.values(), key=lambda group: group[0].place)
+        return [Batch(shape.place[2], shape.place[0], shape.sql, rows) for shape, rows in ordered]
+
+
+def batches(dialect: Dialect, writes: Sequence[RowWrite]) -> list[Batch]:
+    """Return the statements of merged writes; see `Batches`."""
+    collected = Batches(dialect)
+    collected.add(writes)
+    return collected.ordered()
 
 
 @lru_cache(maxsize=512)

@@ -28,22 +28,25 @@ from pms.ledger.errors import (
     UnfitValueError,
 )
 from pms.ledger.funding_reads import FundingReads, FundingState
+from pms.ledger.lanes import Lanes
 from pms.ledger.load import Loaded, load_book, read_order
 from pms.ledger.missed import missed_changes
 from pms.ledger.operations.transfers import movement_key
 from pms.ledger.plan import Plan, Settings
 from pms.ledger.rendering import chain_hash
 from pms.ledger.rows import RowWrite, chain_entries, merge_writes
-from pms.ledger.statements import Batch, batches
+from pms.ledger.statements import Batch, Batches
 from pms.ledger.store import FenceGuard, Store
+from pms.limits import LEDGER_GROUP_MAX, LEDGER_LATER_MAX, LEDGER_QUEUE_MAX
 from pms.model.clock import Clock
 from pms.model.fill import ExchangeFill, FillKey
 from pms.model.ids import ClientOrderId, Fence, IdSource
 from pms.model.income import FundingKey, Income
 from pms.model.money import CONTEXT
 
-QUEUE_MAX = 10_000
-GROUP_MAX = 128
+ROWS_AT_ONCE = 96
+"""Rows of a commit that are worked on between two looks at what else the loop has to do: 1 to 3 ms."""
+
 _RESOLVE_TRIES_MAX = 6
 _BUSY_TRIES_MAX = 6
 _BUSY_PAUSE_SECONDS = 0.01
@@ -133,7 +136,7 @@ class Writer:
         self._settings = settings
         self._clock = clock
         self._ids = ids
-        self._queue: asyncio.Queue[_Pending] = asyncio.Queue(QUEUE_MAX)
+        self._queue: Lanes[_Pending] = Lanes(LEDGER_QUEUE_MAX)
         self._listeners: list[CommitListener] = []
         self._closed = False
         self._stale = False
@@ -144,9 +147,12 @@ class Writer:
         self._listeners.append(listener)
 
     async def submit(
-        self, run: Callable[[Plan, Known], _T], wants: Wants | None = None
+        self, run: Callable[[Plan, Known], _T], wants: Wants | None = None, *, later: bool = False
     ) -> tuple[_T, Committed]:
-        """Queue an operation and wait for its commit. A cancelled caller does not stop a queued operation."""
+        """Queue an operation and wait for its commit. A cancelled caller does not stop a queued operation.
+
+        `later`: it may let others go ahead; what comes by the thousand must not hold up commands and fills.
+        """
         if self._closed:
             raise LedgerClosedError("the ledger is closed; nothing was changed")
         if not self.fence:
@@ -155,10 +161,10 @@ class Writer:
             self._task = asyncio.create_task(self._run(), name="ledger-writer")
         item = _Item(run, wants or Wants())
         try:
-            self._queue.put_nowait(item)
+            self._queue.put(item, later=later)
         except asyncio.QueueFull as error:
             raise LedgerBusyError(
-                f"{QUEUE_MAX} operations wait for the ledger already; retry later"
+                f"{LEDGER_QUEUE_MAX} operations wait for the ledger already; retry later"
             ) from error
         return await item.future
 
@@ -192,16 +198,13 @@ class Writer:
 
     def statistics(self) -> WriterStatistics:
         return WriterStatistics(
-            self._commits, self._operations, self._given_up, self._unanswered, self._queue.qsize()
+            self._commits, self._operations, self._given_up, self._unanswered, len(self._queue)
         )
 
     # --- the loop -------------------------------------------------------------------------------------------
     async def _run(self) -> None:
         while True:
-            group = [await self._queue.get()]
-            await asyncio.sleep(0)  # what is ready to be queued now shares the commit
-            while len(group) < GROUP_MAX and not self._queue.empty():
-                group.append(self._queue.get_nowait())
+            group = await self._queue.group(LEDGER_GROUP_MAX, LEDGER_LATER_MAX)
             try:
                 await self._commit_parts(group)
             except Exception as error:  # the loop must live; each caller hears what happened
@@ -209,8 +212,7 @@ class Writer:
                 self._stale = True
                 _fail_all(group, error)
             finally:
-                for _ in group:
-                    self._queue.task_done()
+                self._queue.done(len(group))
 
     async def _commit_parts(self, group: Sequence[_Pending]) -> None:
         """Commit a group; an operation that needs the database as of its own turn is committed alone."""
@@ -244,8 +246,7 @@ class Writer:
             _fail_all(group, error)
             return
         layer = Book(self.book)
-        with localcontext(CONTEXT):
-            planned, writes = self._plan(layer, group, known)
+        planned, writes = await self._plan(layer, group, known)
         if not planned:
             return
         try:
@@ -269,16 +270,22 @@ class Writer:
             self._publish(committed)
             item.succeed(committed)
 
-    def _plan(
+    async def _plan(
         self, layer: Book, group: Sequence[_Pending], known: Known
     ) -> tuple[list[tuple[_Pending, Committed]], list[RowWrite]]:
-        """Plan each operation on the layer; one that refuses leaves no trace and hears it at once."""
+        """Plan each operation on the layer; one that refuses leaves no trace and hears it at once. Others get
+        the loop between two of them: nobody but this task touches the layer."""
         planned: list[tuple[_Pending, Committed]] = []
         writes: list[RowWrite] = []
+        rows = ROWS_AT_ONCE
         for item in group:
+            if len(writes) >= rows:
+                rows = len(writes) + ROWS_AT_ONCE
+                await asyncio.sleep(0)
             plan = Plan(layer, self._settings, self._clock.now_ms(), self._ids.uuid, self.book.link + 1)
             try:
-                committed = item.plan(plan, known)
+                with localcontext(CONTEXT):
+                    committed = item.plan(plan, known)
             except Exception as error:  # handed to the caller whose operation it is
                 item.fail(error)
                 continue
@@ -290,7 +297,7 @@ class Writer:
         """Commit the group with its link of the hash chain; raises when, and only when, nothing was
         changed."""
         merged = merge_writes(writes)
-        entries = chain_entries(merged)
+        entries = await _entries(merged)
         link = self.book.link + 1
         link_hash = chain_hash(self.book.link_hash, entries)
         ours = self._settings.exchange_account_id
@@ -311,7 +318,7 @@ class Writer:
             )
         )
         try:
-            await self._commit_patiently(FenceGuard(ours, self.fence), batches(self._store.dialect, merged))
+            await self._commit_patiently(FenceGuard(ours, self.fence), await self._batches(merged))
         except CommitUnknownError:
             self._unanswered += 1
             if not await self._committed_after_all(link, link_hash):
@@ -319,6 +326,14 @@ class Writer:
                     "the database lost the connection before the COMMIT; nothing was changed"
                 ) from None
         layer.link, layer.link_hash = link, link_hash
+
+    async def _batches(self, merged: Sequence[RowWrite]) -> list[Batch]:
+        batches = Batches(self._store.dialect)
+        for start in range(0, len(merged), ROWS_AT_ONCE):
+            if start:
+                await asyncio.sleep(0)
+            batches.add(merged[start : start + ROWS_AT_ONCE])
+        return batches.ordered()
 
     async def _commit_patiently(self, guard: FenceGuard, group: Sequence[Batch]) -> None:
         """Commit; what the database gave up in favour of somebody else is tried again: it changed nothing."""
@@ -435,6 +450,16 @@ class Writer:
         sql = "SELECT * FROM pms_order_journal WHERE exchange_account_id = ? AND client_order_id = ?"
         rows = await self._store.fetch(sql, self._settings.exchange_account_id, client_order_id)
         return read_order(rows[0]) if rows else None
+
+
+async def _entries(merged: Sequence[RowWrite]) -> str:
+    """Return the text of a link, a piece of work at a time."""
+    parts = []
+    for start in range(0, len(merged), ROWS_AT_ONCE):
+        if start:
+            await asyncio.sleep(0)
+        parts.append(chain_entries(merged[start : start + ROWS_AT_ONCE]))
+    return "\n".join(part for part in parts if part)
 
 
 def _fail_all(group: Sequence[_Pending], error: BaseException) -> None:

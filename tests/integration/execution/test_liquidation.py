@@ -287,3 +287,19 @@ async def test_an_account_that_recovers_while_the_exchange_is_away_is_released(
     assert (lab.held("lucky"), lab.status("lucky")) == (Decimal("0.5"), AccountStatus.ACTIVE)
     assert [record.state for record in await records(lab, account)] == [LiquidationState.RELEASED]
     assert isinstance(await lab.market("lucky", LONG, "0.01"), Executed), "the account trades again"
+
+
+async def test_many_accounts_of_one_tick_take_one_order_and_no_more(lab: Laboratory) -> None:
+    """A thousand accounts need the slices of their symbol, not a thousand orders; eight show it."""
+    names = [f"many {number}" for number in range(8)]
+    for name in names:
+        await holder(lab, name, INSTANT, "0.1", 800)
+    await lab.settled()
+    ended = lab.exchange.venue.engine.orders.closed
+    before = len(ended)
+    await lab.price(BTC, "52199.9", "52200.1")  # each has lost 780 of 800
+    for name in names:
+        await passes(liquidated(lab, name), f"the end of {name}")
+    assert len(ended) - before == 1
+    assert all(lab.position(name) is None for name in names)
+    assert lab.parts.wired.liquidator.statistics().pool.positions_max >= 8

@@ -8,6 +8,7 @@ from typing import Any
 from pms.bus.hub import EventHub
 from pms.execution.admission import TradingSwitches
 from pms.execution.liquidator import YIELD_EVERY, Liquidator
+from pms.limits import EVALUATION_DELAY_MS_MAX
 from pms.model.ids import SubAccountId
 from pms.risk.formulas import Figures
 from pms.risk.liquidation import Assessment, Label, LiquidateAll, Nothing, Postponed, Warn
@@ -113,3 +114,21 @@ async def test_what_is_postponed_is_said_at_once_and_again_every_ten_seconds(
     said = capsys.readouterr().out + caplog.text
     assert said.count("liquidation_postponed") == 2
     assert "has no price" in said
+
+
+async def test_accounts_that_waited_too_long_for_a_look_are_counted_and_said_once(capsys: Any) -> None:
+    desk = Desk({})
+    liquidator = desk.liquidator
+    liquidator._ledger = SimpleNamespace(running_liquidations=tuple)  # type: ignore[assignment]
+    running = asyncio.create_task(liquidator.run())
+    desk.decisions["prompt"] = None
+    liquidator.consider(SubAccountId("late"))
+    liquidator.consider(SubAccountId("later"))
+    desk.clock.advance(EVALUATION_DELAY_MS_MAX + 1)
+    liquidator.consider(SubAccountId("late"))  # waits since the first time
+    liquidator.consider(SubAccountId("prompt"))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    running.cancel()
+    assert liquidator.statistics().late == 2
+    assert capsys.readouterr().out.count("evaluation_delayed") == 1

@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +21,7 @@ from pms.execution.publisher import Publisher
 from pms.execution.tracker import OrderTracker
 from pms.execution.views import Views
 from pms.ledger.ledger import LedgerService
+from pms.limits import EVALUATION_DELAY_MS_MAX
 from pms.model.event import DurableEvent, EphemeralEvent
 from pms.model.ids import SubAccountId
 from pms.model.money import Money, Price
@@ -114,6 +117,26 @@ async def test_durable_events_come_in_the_commit_and_conflated_ones_after_it(led
     publisher.take_mark(mark(0.5))
     assert considered == [account.id]
     running.cancel()
+
+
+async def test_ticks_that_waited_too_long_are_counted_and_said_once(
+    ledger: LedgerService, capsys: Any
+) -> None:
+    publisher = publisher_of(ledger, EventHub(), [])
+    now_ms = SystemClock().now_ms()
+    for waited_ms in (
+        0,
+        EVALUATION_DELAY_MS_MAX // 2,
+        EVALUATION_DELAY_MS_MAX + 500,
+        3 * EVALUATION_DELAY_MS_MAX,
+    ):
+        publisher.take_mark(replace(mark(100.0), received_ms=now_ms - waited_ms))
+    assert publisher.statistics().late_ticks == 2
+    publisher._say_late()
+    publisher._say_late()
+    said = capsys.readouterr().out
+    assert said.count("evaluation_delayed") == 1
+    assert "ticks=2" in said
 
 
 async def test_nobody_watching_costs_nothing_and_hears_nothing(ledger: LedgerService) -> None:

@@ -7,9 +7,12 @@ import pytest
 from pms.ledger.book import Book, Overlay
 from pms.ledger.errors import LedgerError
 from pms.ledger.rows import RowWrite, chain_entries, merge_writes, row_digest
-from pms.ledger.statements import batches, placeholders
+from pms.ledger.statements import batches, placeholders, together
 from pms.model.account import RiskRules
 from pms.model.ids import SubAccountId
+from pms.model.symbol import Symbol
+
+SYMBOL = Symbol("BTC/USDT:USDT")
 
 
 def test_a_layer_hides_and_reveals() -> None:
@@ -93,3 +96,25 @@ def test_updates_come_before_inserts_and_share_statements() -> None:
 def test_placeholders() -> None:
     assert placeholders("sqlite", "a = ? AND b = ?") == "a = ? AND b = ?"
     assert placeholders("postgresql", "a = ? AND b = ?") == "a = $1 AND b = $2"
+
+
+def test_a_layer_holds_only_what_was_asked_of_it_and_merges_all_of_that() -> None:
+    bottom = Book()
+    middle = Book(bottom)
+    top = Book(middle)
+    top.virtual_net.set(SYMBOL, Decimal(1))
+    assert set(vars(top)) & {"virtual_net", "accounts", "orders"} == {"virtual_net"}
+    assert top.virtual_net is top.virtual_net
+    top.merge()
+    assert (middle.virtual_net.get(SYMBOL), bottom.virtual_net.get(SYMBOL)) == (Decimal(1), None)
+    middle.merge()
+    assert bottom.virtual_net.get(SYMBOL) == Decimal(1)
+
+
+def test_several_statements_become_one_that_counts_the_rows_of_each() -> None:
+    one = together(("UPDATE a SET x = $2 WHERE k = $1", "INSERT INTO b SELECT $1, $2, $12"))
+    assert one == (
+        "WITH b0 AS (UPDATE a SET x = $2 WHERE k = $1 RETURNING 1), "
+        "b1 AS (INSERT INTO b SELECT $3, $4, $14 RETURNING 1) "
+        "SELECT (SELECT count(*) FROM b0), (SELECT count(*) FROM b1)"
+    )

@@ -10,7 +10,7 @@ import logging
 import sqlite3
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -68,6 +68,7 @@ class InstantVenue(ScriptedExchange):
         self.orders_max = orders_max
         self.told: asyncio.Queue[UserEvent] = asyncio.Queue()
         self.placed_at: list[float] = []
+        self.placed_on: list[Symbol] = []
         self.limited = 0
         self.prices = {symbol: Decimal(ENTRIES[symbol]) for symbol in SYMBOLS}
 
@@ -81,6 +82,7 @@ class InstantVenue(ScriptedExchange):
                     -1015, "Too many new orders.", RefusalCode.EXCHANGE_REJECTED, now_ms, 2_000
                 )
         self.placed_at.append(now)
+        self.placed_on.append(order.symbol)
         order_id = ExchangeOrderId(str(len(self.placed_at)))
         price = Price(self.prices[order.symbol])
         told = self.report(
@@ -162,6 +164,16 @@ class Desk:
             await self.ledger.set_rules(account.id, WIDE, ACTOR)
             made.append(account.id)
         return made
+
+
+def run(work: Coroutine[object, object, None]) -> None:
+    """Run to the end on the loop that the engine runs on."""
+    try:
+        import uvloop
+    except ImportError:  # no wheel for this platform: the standard loop does
+        asyncio.run(work)
+    else:
+        uvloop.run(work)
 
 
 def hush() -> None:

@@ -9,7 +9,7 @@ import asyncio
 import time
 from decimal import Decimal
 
-from bench.desk import ACTOR, BTC, SYMBOLS, Desk, filled_sqlite, hush, running, scratch
+from bench.desk import ACTOR, BTC, SYMBOLS, Desk, filled_sqlite, hush, run, running, scratch
 from bench.machine import machine, percentile
 from pms.execution.api import MarketRequest
 from pms.model.account import PositionSide
@@ -62,8 +62,9 @@ async def _wave(orders_max: int | None) -> None:
             closed_seconds = await _closed(desk, start)
             commands.cancel()
             await asyncio.gather(commands, return_exceptions=True)
-            sent = [moment - start for moment in desk.venue.placed_at[before:]]
-            of_wave = len(sent) - (len(samples) - len(refused))
+            placed = zip(desk.venue.placed_at[before:], desk.venue.placed_on[before:], strict=True)
+            sent = [moment - start for moment, symbol in placed if symbol == BTC]
+            of_wave = len(sent)
         label = "no limit" if orders_max is None else f"{orders_max} orders/10 s"
         print(
             f"  {label}: tick {tick_ms:.1f} ms; {of_wave} orders of the wave, last after {sent[-1]:.2f} s; "
@@ -101,7 +102,7 @@ def main() -> None:
     print(f"liquidation limit: {ACCOUNTS:,} accounts, each 400 USDT on one symbol, SQLite, 0 ms exchange")
     print(f"  machine: {machine()}")
     for orders_max in (None, VENUE_ORDERS_MAX):
-        asyncio.run(_wave(orders_max))
+        run(_wave(orders_max))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 
-from bench.desk import ACTOR, BTC, Desk, empty_sqlite, running, scratch
+from bench.desk import ACTOR, BTC, Desk, empty_sqlite, run, running, scratch
 from bench.machine import machine, percentile
 from pms.execution.api import Executed, MarketRequest
 from pms.ledger.migrate import migrate
@@ -98,9 +98,9 @@ async def _postgresql(url: str) -> None:
 def main() -> None:
     """Print the figures."""
     print(f"orders: market orders end to end, 0 ms exchange, durable ledger\n  machine: {machine()}")
-    asyncio.run(_sqlite())
+    run(_sqlite())
     with running_servers(durable=True) as servers:
-        asyncio.run(_postgresql(servers.create_database("bench")))
+        run(_postgresql(servers.create_database("bench")))
 
 
 if __name__ == "__main__":

@@ -119,7 +119,7 @@ async def test_what_is_postponed_is_said_at_once_and_again_every_ten_seconds(
 async def test_accounts_that_waited_too_long_for_a_look_are_counted_and_said_once(capsys: Any) -> None:
     desk = Desk({})
     liquidator = desk.liquidator
-    liquidator._ledger = SimpleNamespace(running_liquidations=tuple)  # type: ignore[assignment]
+    liquidator._ledger = SimpleNamespace(running_liquidations=tuple)
     running = asyncio.create_task(liquidator.run())
     desk.decisions["prompt"] = None
     liquidator.consider(SubAccountId("late"))

@@ -30,7 +30,7 @@ from pms.ledger.errors import (
     LedgerError,
     RequestError,
 )
-from pms.model.account import AccountStatus
+from pms.model.account import AccountStatus, Position
 from pms.model.errors import InvariantError
 from pms.model.ids import ClientOrderId
 from pms.model.income import FundingKey, FundingRate, FundingType, Income
@@ -62,6 +62,10 @@ fees = st.sampled_from(["0", "0.01234567", "1.5", "-0.002"])
 
 async def all_of(tasks: Sequence[asyncio.Task[object]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def signed(position: Position | None) -> Decimal:
+    return ZERO if position is None else position.signed_quantity
 
 
 class History(LedgerHistory):
@@ -305,12 +309,15 @@ class History(LedgerHistory):
         account, ledger, size = self.pick(pick), self.desk.ledger, Decimal(quantity)
         before = ledger.account(account)
         assert before is not None
+        held = signed(ledger.open_position(account, symbol))
         work = ledger.assign_from_house(symbol, account, size, Price(Decimal(price)), Decimal(5), ACTOR)
         try:
             self.do(work)
         except RequestError:
             return
-        assert before.status is AccountStatus.ACTIVE, "invariant 6: nobody adds to a frozen account"
+        now = signed(ledger.open_position(account, symbol))
+        adds = abs(now) > abs(held) or now * held < 0
+        assert not adds or before.status is AccountStatus.ACTIVE, "invariant 6: nobody adds to a frozen one"
 
     @precondition(lambda self: self.accounts)
     @rule(pick=picks, other=picks, amount=st.sampled_from(["0.5", "20", "700"]))

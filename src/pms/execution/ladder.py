@@ -30,7 +30,7 @@ from pms.model.event import JsonValue
 from pms.model.ids import PositionId, SubAccountId
 from pms.model.liquidation import LiquidationState
 from pms.model.money import Price
-from pms.model.order import JournalOrder, OrderState
+from pms.model.order import JournalOrder, OrderState, OrderType
 from pms.model.refusal import Refused
 from pms.model.symbol import Symbol, SymbolRules
 from pms.risk import liquidation, view
@@ -273,9 +273,10 @@ class Ladder:
         return list(self._tools.live_orders.of_account(self._id))
 
     def _in_doubt(self) -> set[Symbol]:
-        """Return the symbols on which an order of the account may have been executed, nobody knows."""
+        """Return the symbols on which an order of the account may have been executed, nobody knows: what it
+        executed is not booked, also when the exchange has confirmed that there is such an order."""
         rows = [self._tools.ledger.order(live.client_order_id) for live in self._of_account()]
-        return {row.symbol for row in rows if row is not None and row.state is OrderState.UNKNOWN}
+        return {row.symbol for row in rows if row is not None and _may_have_executed(row)}
 
     # --- recording ---
 
@@ -429,3 +430,9 @@ def told(account_id: SubAccountId, act: Act[Decimal]) -> tuple[str, dict[str, Js
     if isinstance(act, PartialClose):
         return "adl_triggered", view.adl_triggered(account_id, act.tier, act.symbol, ratio)
     return "full_liquidation", view.full_liquidation(account_id, ratio, act.label.value)
+
+
+def _may_have_executed(order: JournalOrder) -> bool:
+    if order.state is OrderState.LIVE:
+        return order.type is OrderType.MARKET
+    return order.state in (OrderState.UNKNOWN, OrderState.FINISHING)

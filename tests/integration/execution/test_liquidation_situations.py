@@ -5,7 +5,7 @@ own file when it is over.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -20,11 +20,13 @@ from pms.ledger.api import Actor
 from pms.ledger.records import HistoryFilter
 from pms.model.account import AccountStatus, LiquidationMode
 from pms.model.event import DurableEvent, EphemeralEvent
-from pms.model.ids import SubAccountId
+from pms.model.fill import ExchangeFill
+from pms.model.ids import ExchangeOrderId, SubAccountId
 from pms.model.liquidation import LiquidationState
 from pms.model.money import Price
 from pms.model.order import ApprovedOrder, OrderCode, OrderState
 from pms.model.refusal import Refused
+from pms.model.symbol import Symbol
 from tests.support.clocks import PushedClock
 from tests.support.laboratory import ACTOR, BTC, ETH, LONG, SHORT, WIDE, Laboratory, laboratory
 
@@ -194,6 +196,14 @@ async def test_a_ladder_that_a_restart_interrupts_is_decided_again_on_a_fresh_ma
 async def test_an_outage_in_the_middle_of_a_step_does_not_double_it(lab: Laboratory) -> None:
     """The step is executed, its answer is a gateway's page and the stream is silent: no second step."""
     await holder(lab, "outage", ADL)
+    account = lab.parts.wired.resolver._account
+    order_fills = account.order_fills
+
+    async def slowly(symbol: Symbol, order_id: ExchangeOrderId) -> Sequence[ExchangeFill]:
+        await CLOCK.sleep(6)  # the order is proved to live, what it executed is not known yet
+        return await order_fills(symbol, order_id)
+
+    account.order_fills = slowly  # type: ignore[method-assign]
     lab.exchange.arm(kind="silence", traffic="private", for_ms=12_000)
     lab.exchange.arm(kind="answer", variant="502", executed=True, method="POST", path="orders", count=1)
     await threshold(lab, "outage", "0.0149")
@@ -204,6 +214,7 @@ async def test_an_outage_in_the_middle_of_a_step_does_not_double_it(lab: Laborat
     assert liquidation_orders(lab, "outage") == 1
     assert (lab.held("outage"), await closed_quantity(lab, "outage")) == (Decimal("0.35"), Decimal("0.15"))
     assert not running(lab, "outage")
+    account.order_fills = order_fills  # type: ignore[method-assign]
 
 
 async def test_an_unknown_order_of_the_user_holds_up_its_symbol_only(lab: Laboratory) -> None:

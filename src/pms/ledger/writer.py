@@ -50,6 +50,7 @@ ROWS_AT_ONCE = 96
 _RESOLVE_TRIES_MAX = 6
 _BUSY_TRIES_MAX = 6
 _BUSY_PAUSE_SECONDS = 0.01
+_STALE_SECONDS_MAX = 1.0
 _BARRIER = "UPDATE pms_leases SET fence = fence WHERE exchange_account_id = ? AND role = 'engine'"
 
 _T = TypeVar("_T")
@@ -204,7 +205,7 @@ class Writer:
     # --- the loop -------------------------------------------------------------------------------------------
     async def _run(self) -> None:
         while True:
-            group = await self._queue.group(LEDGER_GROUP_MAX, LEDGER_LATER_MAX)
+            group = await self._next()
             try:
                 await self._commit_parts(group)
             except Exception as error:  # the loop must live; each caller hears what happened
@@ -213,6 +214,20 @@ class Writer:
                 _fail_all(group, error)
             finally:
                 self._queue.done(len(group))
+
+    async def _next(self) -> list[_Pending]:
+        """Return the next group. While the book may be behind the database, it is read again even if nobody
+        asks for anything: what was committed without an answer must be heard of, a kill switch too."""
+        while self._stale:
+            try:
+                async with asyncio.timeout(_STALE_SECONDS_MAX):
+                    return await self._queue.group(LEDGER_GROUP_MAX, LEDGER_LATER_MAX)
+            except TimeoutError:
+                try:
+                    await self.reload()
+                except LedgerError as error:
+                    _log.warning("the book cannot be read again yet: %s", error)
+        return await self._queue.group(LEDGER_GROUP_MAX, LEDGER_LATER_MAX)
 
     async def _commit_parts(self, group: Sequence[_Pending]) -> None:
         """Commit a group; an operation that needs the database as of its own turn is committed alone."""

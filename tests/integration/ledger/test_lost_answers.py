@@ -34,6 +34,7 @@ from tests.support.ledger import (
     opened,
 )
 from tests.support.servers import Servers
+from tests.support.waiting import until
 
 
 class _Losing:
@@ -297,3 +298,19 @@ async def test_a_store_that_only_reads_never_writes(postgres: str) -> None:
     with pytest.raises(LedgerError, match="reading only"):
         await ledger.take_lease("engine", 1000)
     await store.close()
+
+
+async def test_a_commit_without_an_answer_is_heard_of_even_if_nobody_asks_for_anything_more(
+    ledger: LedgerService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill switch on an idle engine must not wait for the next order."""
+    monkeypatch.setattr("pms.ledger.writer._STALE_SECONDS_MAX", 0.05)
+    losing = _Losing(ledger, monkeypatch)
+    heard: list[Committed] = []
+    ledger.on_commit(heard.append)
+    losing.lose()
+    with pytest.raises(CommitUnknownError):
+        await ledger.set_restriction(None, "operator", Restriction.HALT, "the test says so", ACTOR)
+    assert not heard
+    await until(lambda: bool(heard), "what was committed")
+    assert [entry.level for entry in heard[0].restrictions] == [Restriction.HALT]

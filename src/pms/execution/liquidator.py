@@ -38,8 +38,9 @@ from pms.risk.maintenance import MaintenanceBasis
 
 log = structlog.get_logger(__name__)
 
-YIELD_EVERY = 16
-"""Decisions, or starts, between two looks at what else the loop has to do: about a millisecond."""
+YIELD_EVERY = 4
+"""Decisions, or starts, between two looks at what else the loop has to do: a command needs a dozen of them to
+come through, and each has the ladders just started in it."""
 
 _CLOSES = (LiquidateAll, PartialClose)
 """Acts that name positions to the pool."""

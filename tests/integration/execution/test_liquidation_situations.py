@@ -274,6 +274,12 @@ async def test_the_liquidation_of_one_changes_the_margin_of_the_next_in_one_cras
     falls: Mapping[SubAccountId, int] = {lab.accounts["A"]: 51_800, lab.accounts["B"]: 49_800}
     ended: list[SubAccountId] = []
     moves: list[asyncio.Task[None]] = []
+    turn = asyncio.Lock()
+
+    async def move(bid: str, ask: str) -> None:
+        """One price after another: each is seen before the next, however fast the closes follow."""
+        async with turn:
+            await lab.price(BTC, bid, ask)
 
     def impact(event: DurableEvent | EphemeralEvent) -> None:
         """What a close does to the market: the next lower price."""
@@ -282,12 +288,10 @@ async def test_the_liquidation_of_one_changes_the_margin_of_the_next_in_one_cras
             ended.append(account)
             if account in falls:
                 lower = falls[account]
-                moves.append(
-                    asyncio.ensure_future(lab.price(BTC, f"{lower - 0.1:.1f}", f"{lower + 0.1:.1f}"))
-                )
+                moves.append(asyncio.ensure_future(move(f"{lower - 0.1:.1f}", f"{lower + 0.1:.1f}")))
 
     lab.parts.core.hub.add_sink(impact)
-    await lab.price(BTC, "53799.9", "53800.1")
+    await move("53799.9", "53800.1")
     for name in ("A", "B", "C"):
         await passes(CLOCK, lambda name=name: lab.status(name) is LIQUIDATED, f"the end of {name}")  # type: ignore[misc]
     await asyncio.gather(*moves)

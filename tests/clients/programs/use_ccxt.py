@@ -43,6 +43,7 @@ class Watch:
         self.trades: list[Any] = []
         self.positions: list[Any] = []
         self.balances: list[Any] = []
+        self._exchange = exchange
         self._tasks = [
             asyncio.create_task(self._collect(lambda: exchange.watch_orders(SYMBOL), self.orders)),
             asyncio.create_task(self._collect(lambda: exchange.watch_my_trades(SYMBOL), self.trades)),
@@ -67,6 +68,14 @@ class Watch:
             return next((o for o in rows if all(o[k] == v for k, v in wanted.items())), None)
 
         return await until(found, f"event of order {order_id} with {wanted}")
+
+    def position(self, contracts: float, side: str) -> bool:
+        """True once an event told such a position. The client hands an event on only to who waits at that
+        moment; what it was told in between is in its cache."""
+        cached = [one for cache in dict(self._exchange.positions or {}).values() for one in cache]
+        return any(
+            one["contracts"] == contracts and one["side"] == side for one in [*self.positions, *cached]
+        )
 
     async def stop(self) -> None:
         """End the collectors."""
@@ -296,12 +305,7 @@ async def opened(exchange: ccxt.pro.binanceusdm, steps: Steps, watch: Watch, sid
             )
             assert trade["fee"]["currency"] == "USDT"
             assert trade["fee"]["cost"] > 0
-            await until(
-                lambda direction=direction: [
-                    p for p in watch.positions if p["contracts"] == AMOUNT and p["side"] == direction
-                ],
-                "position event",
-            )
+            await until(lambda direction=direction: watch.position(AMOUNT, direction), "position event")
             note(AMOUNT, "at", event["average"])
     async with steps.step("the position is there"):
         expected = {"long": AMOUNT, "short": AMOUNT} if hedged else {"long": AMOUNT}

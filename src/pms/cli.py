@@ -348,6 +348,19 @@ def house_close(
     _guarded(lambda: house.close({"data_dir": data_dir, "database_url": db}, symbol, quantity, say))
 
 
+@house_app.command("limit")
+def house_limit(
+    symbol: Annotated[str, typer.Argument(help="BTC/USDT:USDT, or * for every other symbol.")],
+    notional: Annotated[str, typer.Argument(help="Most USDT at the mark, or none.")],
+    data_dir: DataDir = None,
+    db: Database = None,
+) -> None:
+    """Bound what the house may hold of SYMBOL; what is beyond it is traded away."""
+    from pms.commands import house
+
+    _guarded(lambda: house.limit({"data_dir": data_dir, "database_url": db}, symbol, notional, say))
+
+
 @house_app.command("assign")
 def house_assign(
     symbol: Annotated[str, typer.Argument(help="For example BTC/USDT:USDT.")],

@@ -42,5 +42,12 @@ async def test_the_house_is_listed_assigned_and_closed(tmp_path: Path) -> None:
         assert await system.server.stop() == 0
         code, output = await pms(system, "house", "close", BTC)
         assert (code, "no engine runs" in output) == (2, True), output
+        for arguments, told in ((("*", "5000"), "*"), ((BTC, "100"), BTC)):
+            code, output = await pms(system, "house", "limit", *arguments)
+            assert (code, f"at most {arguments[1]} USDT" in output, told in output) == (0, True, True), output
+        code, output = await pms(system, "house", "limit", "*", "none")
+        assert (code, "5000" in output, "at most 100 USDT" in output) == (0, False, True), output
+        code, output = await pms(system, "house", "limit", BTC, "much")
+        assert (code, "amount" in output.lower()) == (2, True), output
         code, output = await pms(system, "audit")
         assert code == 0, output

@@ -1,4 +1,4 @@
-"""`pms house ...`: what the house holds, and closing or assigning it through the running engine."""
+"""`pms house ...`: what the house holds and may hold; closing or assigning it by the running engine."""
 
 from collections.abc import Callable, Mapping
 from uuid import uuid4
@@ -6,10 +6,11 @@ from uuid import uuid4
 import msgspec
 
 from pms.commands import inputs
-from pms.commands.accounts import find_account
+from pms.commands.accounts import ACTOR, find_account
 from pms.commands.opened import opened_ledger
 from pms.commands.running import is_running, running_engine
 from pms.model.money import plain
+from pms.model.symbol import Symbol
 from pms.settings import SettingsError
 
 Say = Callable[[str], None]
@@ -76,6 +77,17 @@ async def assign(
         )
     done = msgspec.json.decode(content, type=_Assigned)
     say(f"{found.name}: got {done.quantity} {done.symbol} at {done.price}")
+    return 0
+
+
+async def limit(overrides: Overrides, symbol: str, notional: str, say: Say) -> int:
+    """Bound what the house may hold of a symbol (`*`: of every other one), USDT; `none` lifts the bound.
+    Works while no engine runs; the next start acts on it."""
+    bound = None if notional == "none" else inputs.amount(notional)
+    async with opened_ledger(overrides, say, writing=True) as ledger:
+        await ledger.set_house_limit(None if symbol == "*" else Symbol(symbol), bound, ACTOR)
+        for known, most in ledger.house_limits().items():
+            say(f"{known or '*':20}  at most {plain(most)} USDT")
     return 0
 
 

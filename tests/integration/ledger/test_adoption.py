@@ -7,19 +7,24 @@ from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 
+import asyncpg
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateTable
 
 from pms.ledger.api import NewAccount
 from pms.ledger.audit import audit
 from pms.ledger.errors import AdoptionRefusedError, DatabaseTooNewError, DatabaseUnavailableError
 from pms.ledger.inspect import inspect_database
 from pms.ledger.migrate import HEAD, VERSION_TABLE
-from pms.ledger.schema import INCUMBENT_TABLES, metadata
+from pms.ledger.rendering import decode, encode
+from pms.ledger.schema import INCUMBENT_TABLES, metadata, table_info
 from pms.model.ids import SubAccountId
 from pms.model.order import ExchangeOrderStatus, OrderSide
 from tests.support.ledger import ACTOR, BTC, ETH, Desk, money, opened
 from tests.support.paths import data_file
+from tests.support.servers import Servers
 
 TRADER = SubAccountId("e9c56d37-15c6-44ce-b139-bc04eb62ae31")
 
@@ -252,6 +257,65 @@ async def test_postgres_types_are_those_of_the_incumbents_model(postgres_url: st
             assert (row["numeric_precision"], row["numeric_scale"]) == (38, 18)
     assert "schema 0002 (current)" in await inspect_database(postgres_url)
     await ledger.close()
+
+
+async def loaded(url: str, incumbent: Path) -> None:
+    """The incumbent's rows in a PostgreSQL database with its own tables, as its ORM stores them there: naive
+    UTC times, booleans, doubles."""
+    connection = await asyncpg.connect(url)
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    try:
+        for name in INCUMBENT_TABLES:
+            await connection.execute(str(CreateTable(metadata.tables[name]).compile(dialect=dialect)))
+        with closing(sqlite3.connect(incumbent)) as source:
+            source.row_factory = sqlite3.Row
+            for name in INCUMBENT_TABLES:
+                kinds = table_info(name).kinds
+                for row in source.execute(f'SELECT * FROM "{name}"').fetchall():
+                    known = {key: row[key] for key in row.keys() if key in kinds}  # noqa: SIM118 -- a Row
+                    values = [
+                        encode(kinds[key], decode(kinds[key], value), sqlite=False)
+                        for key, value in known.items()
+                    ]
+                    marks = ", ".join(f"${number}" for number in range(1, len(values) + 1))
+                    columns = ", ".join(f'"{key}"' for key in known)
+                    await connection.execute(f'INSERT INTO "{name}" ({columns}) VALUES ({marks})', *values)
+    finally:
+        await connection.close()
+
+
+async def everything(url: str) -> dict[str, list[tuple[object, ...]]]:
+    connection = await asyncpg.connect(url)
+    try:
+        return {
+            name: sorted(map(tuple, await connection.fetch(f'SELECT * FROM "{name}"')), key=repr)
+            for name in INCUMBENT_TABLES
+        }
+    finally:
+        await connection.close()
+
+
+@pytest.mark.postgres
+async def test_an_incumbents_postgresql_database_is_adopted_in_place(
+    servers: Servers, incumbent: Path
+) -> None:
+    url = servers.create_database("incumbent")
+    await loaded(url, incumbent)
+    before = await everything(url)
+    assert sum(len(found) for found in before.values()) > 20
+    ledger = await opened(url)
+    assert await everything(url) == before
+    account = ledger.account(TRADER)
+    assert account is not None
+    assert account.balance == Decimal("9999.949766110189")
+    await ledger.adopt_wallet(money("1000000"), "epoch-1")
+    await Desk(ledger).buy(TRADER, "0.01", "60000", "0.3")
+    await ledger.close()
+    changed = await everything(url)
+    assert len(changed["trade_executions"]) == len(before["trade_executions"]) + 1
+    assert set(before["trade_executions"]) < set(changed["trade_executions"])
+    report = await audit(url)
+    assert report.passed, report.lines()
 
 
 @pytest.fixture(autouse=True)

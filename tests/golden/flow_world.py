@@ -4,8 +4,6 @@ scripted exchange on a clock that moves only when nothing else does.
 
 import asyncio
 import contextlib
-import heapq
-import itertools
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -31,6 +29,7 @@ from pms.settings import Settings, load_settings
 from pms.wiring import Wired, build_core, wire
 from tests.golden.flow_database import NOW_MS, filled, scratch_folder
 from tests.golden.flow_exchange import ScriptedExchange, exact
+from tests.support.clocks import SleepersClock
 
 T = TypeVar("T")
 QUIET_SECONDS = 0.02
@@ -40,33 +39,17 @@ VIRTUAL_SECONDS_MAX = 120.0
 VIRTUAL_MS_MAX = 3_600_000
 
 
-class QuietClock:
-    """The frozen clock of the vectors. Sleepers wake when the world stands still, in the order of their
-    time."""
+class QuietClock(SleepersClock):
+    """The frozen clock of the vectors. Sleepers wake when the world stands still."""
 
     def __init__(self) -> None:
-        self._now_ms = float(NOW_MS)
-        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
-        self._number = itertools.count()
-
-    def now_ms(self) -> int:
-        return int(self._now_ms)
-
-    def monotonic(self) -> float:
-        return self._now_ms / 1000
-
-    async def sleep(self, seconds: float) -> None:
-        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._sleepers, (self._now_ms + seconds * 1000, next(self._number), woken))
-        await woken
+        super().__init__(NOW_MS)
 
     def advance(self, milliseconds: float) -> None:
         """Let time pass and wake who is due."""
         self._now_ms += milliseconds
-        while self._sleepers and self._sleepers[0][0] <= self._now_ms:
-            woken = heapq.heappop(self._sleepers)[2]
-            if not woken.done():
-                woken.set_result(None)
+        while self.wake_next(self._now_ms):
+            pass
 
     async def until_done(self, work: Coroutine[Any, Any, T]) -> T:
         """Run something to its end, moving the time whenever nothing else happens. Raises TimeoutError."""

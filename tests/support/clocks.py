@@ -9,6 +9,37 @@ HOUR_SECONDS = 3_600
 FUNDING_SECONDS = 8 * HOUR_SECONDS
 
 
+class SleepersClock:
+    """Implements `Clock`: time that passes only when a test says so; sleepers wake in the order of their
+    time. Tests say how it passes in classes of their own."""
+
+    def __init__(self, now_ms: int) -> None:
+        self._now_ms = float(now_ms)
+        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._number = itertools.count()
+
+    def now_ms(self) -> int:
+        return int(self._now_ms)
+
+    def monotonic(self) -> float:
+        return self._now_ms / 1000
+
+    async def sleep(self, seconds: float) -> None:
+        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._sleepers, (self._now_ms + seconds * 1000, next(self._number), woken))
+        await woken
+
+    def wake_next(self, until_ms: float) -> bool:
+        """Move the time to the next sleeper due by then and wake him; False when there is none."""
+        while self._sleepers and self._sleepers[0][0] <= until_ms:
+            due_ms, _, woken = heapq.heappop(self._sleepers)
+            if not woken.done():
+                self._now_ms = max(self._now_ms, due_ms)
+                woken.set_result(None)
+                return True
+        return False
+
+
 class PushedClock:
     """Implements `Clock`: the machine's time plus what `push` has added.
 

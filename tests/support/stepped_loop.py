@@ -5,11 +5,12 @@ steps in every run, and each place where a task waits is one of them.
 """
 
 import asyncio
-import heapq
-import itertools
+import math
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from typing import Any, TypeVar, TypeVarTuple, Unpack
+
+from tests.support.clocks import SleepersClock
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -21,34 +22,15 @@ _ABANDONED: list[object] = []
 blocks, which no process does that dies."""
 
 
-class StepClock:
-    """Implements `Clock`; it jumps to the next sleeper when nothing else can happen."""
+class StepClock(SleepersClock):
+    """Jumps to the next sleeper when nothing else can happen."""
 
     def __init__(self, now_ms: int = START_MS) -> None:
-        self._now_ms = float(now_ms)
-        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
-        self._number = itertools.count()
-
-    def now_ms(self) -> int:
-        return int(self._now_ms)
-
-    def monotonic(self) -> float:
-        return self._now_ms / 1000
-
-    async def sleep(self, seconds: float) -> None:
-        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._sleepers, (self._now_ms + seconds * 1000, next(self._number), woken))
-        await woken
+        super().__init__(now_ms)
 
     def jump(self) -> bool:
         """Wake the next sleeper; False when nobody sleeps."""
-        while self._sleepers:
-            due_ms, _, woken = heapq.heappop(self._sleepers)
-            if not woken.done():
-                self._now_ms = max(self._now_ms, due_ms)
-                woken.set_result(None)
-                return True
-        return False
+        return self.wake_next(math.inf)
 
 
 class SteppedLoop(asyncio.SelectorEventLoop):

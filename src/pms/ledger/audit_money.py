@@ -4,9 +4,8 @@ from collections import defaultdict
 from decimal import Decimal
 
 from pms.ledger.audit_tables import AuditTables, Check, number, signed
-from pms.ledger.operations.fills import SETTLE_ASSET
 from pms.ledger.rendering import agrees
-from pms.model.money import ZERO, plain, round_cost
+from pms.model.money import SETTLE_ASSET, ZERO, plain, round_cost
 
 WALLET_TOLERANCE = Decimal("1e-6")
 """The exchange rounds each realised amount to 8 decimals; more than this is a difference."""

@@ -12,6 +12,9 @@ Quantity = NewType("Quantity", Decimal)
 Money = NewType("Money", Decimal)
 """Units of the settlement asset (USDT); signed."""
 
+SETTLE_ASSET = "USDT"
+"""The asset of every balance (decision 15: the real account is single-asset)."""
+
 ZERO = Decimal(0)
 
 COST_SCALE = 18

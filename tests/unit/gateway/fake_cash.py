@@ -1,5 +1,6 @@
 """What a fake trading service does with cash and takeovers, on the fake ledger's rows."""
 
+from abc import ABC, abstractmethod
 from decimal import Decimal
 from typing import Any
 
@@ -11,15 +12,16 @@ from pms.model.money import Money
 from pms.model.refusal import RefusalCode, Refused
 
 
-class FakeCash:
+class FakeCash(ABC):
     """Moves figures; only what is more than the cash, and what is open, is refused."""
 
     ledger: Any
 
+    @abstractmethod
     async def close(
         self, position_id: PositionId, actor: Actor, idempotency_key: str | None = None
     ) -> Executed | Refused:
-        raise NotImplementedError
+        """Given by the fake that this is a part of."""
 
     async def _move(self, account: SubAccountId, change: Decimal, actor: Actor) -> SubAccount:
         moved: SubAccount = await self.ledger.deposit(account, Money(change), actor)

@@ -1,5 +1,6 @@
 """The closes of a fake trading service that are made of its single close."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
@@ -9,13 +10,14 @@ from pms.model.ids import PositionId
 from pms.model.refusal import Refused
 
 
-class FakeClosing:
+class FakeClosing(ABC):
     """Closes whole positions, whatever part was asked for."""
 
+    @abstractmethod
     async def close(
         self, position_id: PositionId, actor: Actor, idempotency_key: str | None = None
     ) -> Executed | Refused:
-        raise NotImplementedError
+        """Given by the fake that this is a part of."""
 
     async def close_partly(
         self, position_id: PositionId, fraction: Decimal, actor: Actor, idempotency_key: str | None = None

@@ -1,5 +1,6 @@
 """Views of a fake trading service: exposure, and previews by the real decisions on the fake's rows."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from decimal import Decimal
 
@@ -14,11 +15,12 @@ from pms.risk.preview import AccountPreview, PriceMove, preview
 MARK = Decimal(50_000)
 
 
-class FakePreviews:
+class FakePreviews(ABC):
     """Previews of what `held` returns."""
 
+    @abstractmethod
     def held(self) -> tuple[Sequence[SubAccount], Sequence[Position]]:
-        raise NotImplementedError
+        """Given by the fake that this is a part of."""
 
     def preview(self, sub_account_id: SubAccountId, move: PriceMove) -> AccountPreview | None:
         accounts, positions = self.held()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import heapq
 import hmac
 import json
 from collections.abc import AsyncIterator
@@ -17,6 +16,7 @@ from urllib.parse import urlencode
 from pms.simulator import Simulator, SimulatorConfig
 from pms.simulator.gate import Passed
 from pms.simulator.http_server import rendered
+from tests.support.clocks import SleepersClock
 
 KEY, SECRET = "key-1", "secret-1"
 START_MS = 1_795_000_020_000
@@ -25,35 +25,19 @@ WALLET = D(100_000)
 ADDRESS = "203.0.113.7"
 
 
-class VirtualClock:
-    """Time that passes only by `advance`; sleepers wake in the order of their time."""
+class VirtualClock(SleepersClock):
+    """Time that passes only by `advance`."""
 
     def __init__(self, start_ms: int = START_MS) -> None:
-        self._now_ms = float(start_ms)
-        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
-        self._count = 0
-
-    def now_ms(self) -> int:
-        return int(self._now_ms)
-
-    def monotonic(self) -> float:
-        return self._now_ms / 1000
-
-    async def sleep(self, seconds: float) -> None:
-        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._count += 1
-        heapq.heappush(self._sleepers, (self._now_ms + seconds * 1000, self._count, woken))
-        await woken
+        super().__init__(start_ms)
 
     async def advance(self, milliseconds: float) -> None:
         """Let time pass; everything that was waiting for it runs until it waits again."""
         end = self._now_ms + milliseconds
-        while self._sleepers and self._sleepers[0][0] <= end:
-            at, _, woken = heapq.heappop(self._sleepers)
-            self._now_ms = max(self._now_ms, at)
-            if not woken.done():
-                woken.set_result(None)
-                await asyncio.sleep(0)
+        woken = True
+        while woken:
+            woken = self.wake_next(end)
+            await asyncio.sleep(0)
         self._now_ms = end
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 
 from pms.limits import EXCHANGE_RESERVE_PERCENT
+from pms.model.money import SETTLE_ASSET
 
 
 class Secret:
@@ -87,7 +88,7 @@ class BinanceConfig:
     ws_api_url: str = ""
     api_key: str = ""
     api_secret: Secret = field(default_factory=lambda: Secret(""))
-    settle_asset: str = "USDT"
+    settle_asset: str = SETTLE_ASSET
     recv_window_ms: int = 2000
     lease_margin_ms: int = 500
     deadline_seconds: float = 5.0

@@ -10,7 +10,7 @@ from pms.ledger.load import ForeignRow
 from pms.ledger.plan import Plan
 from pms.ledger.rendering import Cell
 from pms.model.account import Position, SubAccount
-from pms.model.money import ZERO, Money, round_cost
+from pms.model.money import SETTLE_ASSET, ZERO, Money, round_cost
 
 SYSTEM = Actor("system", "system")
 
@@ -22,7 +22,7 @@ def register(plan: Plan) -> None:
     values: dict[str, Cell] = {
         "event_epoch": plan.book.event_epoch,
         "venue": "binance-usdm",
-        "asset": "USDT",
+        "asset": SETTLE_ASSET,
         "epoch": "",
         "wallet_adopted": None,
         "created_at": plan.now_ms,

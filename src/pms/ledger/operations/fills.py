@@ -17,11 +17,8 @@ from pms.ledger.plan import Plan
 from pms.model.account import AccountStatus, Position, SubAccount
 from pms.model.fill import ExchangeFill, FillKey, FillKind, FillSource
 from pms.model.ids import PositionId
-from pms.model.money import ZERO, round_cost
+from pms.model.money import SETTLE_ASSET, ZERO, round_cost
 from pms.model.order import FLIP_ACTION, JournalOrder, OrderCode
-
-SETTLE_ASSET = "USDT"
-"""The asset of every balance here, as the exchange account is registered (decision 15)."""
 
 _ENTRY_ACTIONS = frozenset({"", "OPEN", "ADD", FLIP_ACTION})
 

@@ -165,11 +165,18 @@ class Admission:
             reduce_only=order.reduce_only,
             time_in_force=order.time_in_force,
         )
-        decision = gate.decide(self._gate_input(owner, request))
-        if isinstance(decision, Refused) or decision.price is None:
-            self._live.put_back(known)
-            return decision if isinstance(decision, Refused) else Refused.because(RefusalCode.INVALID_PRICE)
-        self._live.ask_amendment(known, order.booked_quantity, decision.quantity, decision.price)
+        asked = False
+        try:
+            decision = gate.decide(self._gate_input(owner, request))
+            if isinstance(decision, Refused):
+                return decision
+            if decision.price is None:
+                return Refused.because(RefusalCode.INVALID_PRICE)
+            self._live.ask_amendment(known, order.booked_quantity, decision.quantity, decision.price)
+            asked = True
+        finally:
+            if not asked:
+                self._live.put_back(known)  # also after a fault of the gate: the order rests on
         return gate.approve_amendment(order.client_order_id, request, decision, order.booked_quantity)
 
     def close(

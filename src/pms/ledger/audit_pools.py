@@ -15,11 +15,19 @@ def check_pools(tables: AuditTables) -> Check:
     orders = {str(row["client_order_id"]): row for row in tables.of("pms_order_journal")}
     booked = {str(row["id"]): row for row in tables.of("pms_fills")}
     shares, fills = _sums(tables, "pms_pool_shares"), _sums(tables, "pms_pool_fills")
+    executed: dict[str, set[tuple[Decimal, int]]] = defaultdict(set)
     for row in tables.of("pms_pool_fills"):
         fill = booked.get(str(row["fill_id"]))
         names = ("client_order_id", "price", "quantity", "fee")
         if fill is None or any(row[name] != fill[name] for name in names):
             check.fail(tables.label("pms_pool_fills", row), "is not the execution that was booked")
+            continue
+        executed[str(row["client_order_id"])].add((number(fill, "price"), int(fill["trade_time"] or 0)))
+    for row in booked.values():
+        pool = str(row["order_id"]).partition(":")[0]
+        moment = (number(row, "price"), int(row["trade_time"] or 0))
+        if row["kind"] == "TRANSFER" and pool in executed and moment not in executed[pool]:
+            check.fail(tables.label("pms_fills", row), "has not the price and time of what it passes on")
     given = _given(booked.values())
     for row in tables.of("pms_pools"):
         label, client_id = tables.label("pms_pools", row), str(row["client_order_id"])

@@ -28,12 +28,14 @@ class PoolShare:
 
 @dataclass(frozen=True, slots=True)
 class PoolFill:
-    """An execution of the pooled order that is booked; `fee` in the account's asset, of the whole fill."""
+    """An execution of the pooled order that is booked; `fee` in the account's asset, of the whole fill;
+    `trade_time_ms` is the exchange's: by it the closers held their positions no more."""
 
     exchange_order_id: ExchangeOrderId
     price: Price
     quantity: Decimal
     fee: Decimal
+    trade_time_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,11 @@ class Pool:
     @property
     def done(self) -> bool:
         return self.ended and self.pending == 0
+
+    def pending_since_ms(self) -> int | None:
+        """Return the trade time of the oldest execution that is not wholly passed on; None for none."""
+        left = _from(((fill, fill.quantity) for fill in self.fills), self.allocated)
+        return min((fill.trade_time_ms for fill, _ in left), default=None)
 
     def parts(self, count_max: int) -> Iterator[PoolPart]:
         """Yield what is to be allocated next, in order."""

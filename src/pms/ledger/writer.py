@@ -43,6 +43,7 @@ from pms.model.fill import ExchangeFill, FillKey
 from pms.model.ids import ClientOrderId, Fence, IdSource
 from pms.model.income import FundingKey, Income
 from pms.model.money import CONTEXT
+from pms.model.symbol import Symbol
 
 ROWS_AT_ONCE = 96
 """Rows of a commit that are worked on between two looks at what else the loop has to do: 1 to 3 ms."""
@@ -83,7 +84,8 @@ class WriterStatistics:
 @dataclass(frozen=True, slots=True)
 class Wants:
     """What an operation may need that the book does not hold: a fill's key, a journal order by its id, a
-    movement by its reference, what was executed since a funding, a line of income."""
+    movement by its reference, what was executed since a funding, a line of income, the fundings booked since
+    the executions that a pool passes on."""
 
     fill: ExchangeFill | None = None
     client_order_id: ClientOrderId | None = None
@@ -91,6 +93,7 @@ class Wants:
     funding: FundingKey | None = None
     funding_begun: bool = False
     income: Income | None = None
+    pool: ClientOrderId | None = None
 
 
 class _Pending(Protocol):
@@ -245,12 +248,22 @@ class Writer:
 
     def _alone(self, item: _Pending) -> bool:
         wants = item.wants
-        late = wants.fill is not None and (self._stale or self._is_late(wants.fill))
+        executed = wants.fill is not None or wants.pool is not None
+        late = executed and (self._stale or self._late(wants) is not None)
         return late or wants.funding is not None or wants.income is not None
 
-    def _is_late(self, fill: ExchangeFill) -> bool:
-        """True for an execution older than a funding that is booked already (decision 8)."""
-        return fill.trade_time_ms < (self.book.funding_times.get(fill.symbol) or 0)
+    def _late(self, wants: Wants) -> tuple[Symbol, int] | None:
+        """Return symbol and time of an execution older than a funding that is booked already (decision 8)."""
+        moment_ms: int | None
+        if wants.fill is not None:
+            symbol, moment_ms = wants.fill.symbol, wants.fill.trade_time_ms
+        else:
+            pool = None if wants.pool is None else self.book.pools.get(wants.pool)
+            if pool is None:
+                return None
+            symbol, moment_ms = pool.symbol, pool.pending_since_ms()
+        late = moment_ms is not None and moment_ms < (self.book.funding_times.get(symbol) or 0)
+        return (symbol, moment_ms) if late and moment_ms is not None else None
 
     async def _commit(self, group: Sequence[_Pending]) -> None:
         try:
@@ -445,9 +458,9 @@ class Writer:
             return replace(known, funding=await reads.state(wants.funding, paid=not wants.funding_begun))
         if wants.income is not None:
             return replace(known, income_posted=await reads.income_posted(self.book.epoch, wants.income))
-        fill = wants.fill
-        if fill is not None and self._is_late(fill) and self.fill_key(fill) not in known.fills:
-            return replace(known, later_fundings=await reads.later_than(fill.symbol, fill.trade_time_ms))
+        late = self._late(wants)
+        if late is not None and (wants.fill is None or self.fill_key(wants.fill) not in known.fills):
+            return replace(known, later_fundings=await reads.later_than(*late))
         return known
 
     async def _fill_exists(self, key: FillKey) -> bool:

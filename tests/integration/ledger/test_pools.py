@@ -1,5 +1,6 @@
 """Pooled closes: fills of the house, passed on to many, exactly once over restarts (decisions 3, 9, 13)."""
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -9,9 +10,10 @@ from pms.ledger.audit import audit
 from pms.ledger.ledger import LedgerService
 from pms.model.account import PositionStatus, SubAccount
 from pms.model.ids import ClientOrderId
+from pms.model.income import FundingKey, FundingRate
 from pms.model.money import Price, Quantity
 from pms.model.order import ExchangeOrderStatus, JournalOrder, OrderCode, OrderSide, OrderState
-from tests.support.ledger import ACTOR, BTC, Desk, opened
+from tests.support.ledger import ACTOR, BTC, START_MS, Desk, ManualClock, opened
 
 SELL, BUY = OrderSide.SELL, OrderSide.BUY
 
@@ -196,3 +198,58 @@ async def test_what_the_house_only_passes_on_stands_in_no_holders_way(
     await pass_on(ledger, order.client_order_id)
     assert [held.signed_quantity for held in ledger.house_positions()] == [0]
     await clean(database_url)
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+@pytest.mark.parametrize("booked_before", [False, True], ids=["funding-after-passing-on", "funding-before"])
+async def test_a_funding_between_a_pooled_fill_and_its_passing_on_is_not_the_closers(
+    desk: Desk,
+    ledger: LedgerService,
+    clock: ManualClock,
+    database_url: str,
+    *,
+    booked_before: bool,
+    restarts: bool,
+) -> None:
+    """A closer holds until the fill's own time, whenever the ledger gets to giving him his part of it."""
+    first, second, third = await holders(desk, "1", "1", "2")
+    order = await pooled(desk, ledger, [first, second, third])
+    moment_ms = START_MS + 1_000
+    funding = FundingRate(FundingKey(BTC, moment_ms), Decimal("0.01"), Price(Decimal(100)))
+    # Of the third position one half was closed before the funding and one half after it.
+    before = replace(desk.fill(order, "100", "3"), trade_time_ms=moment_ms - 1)
+    after = replace(desk.fill(order, "100", "1"), trade_time_ms=moment_ms + 1)
+    await desk.book(before)
+    await desk.book(after)
+    await ledger.allocate_pool(order.client_order_id, 1)
+    clock.advance(5_000)
+    again = ledger
+    if booked_before:
+        await ledger.book_funding(funding)
+        assert cash(ledger, second) == 999, "still open in the ledger"
+        await clean(database_url)
+    if restarts:
+        await ledger.close()
+        again = await opened(database_url, seed=8, clock=clock)
+    try:
+        await pass_on(again, order.client_order_id)
+        if not booked_before:
+            await again.book_funding(funding)
+        assert [cash(again, one) for one in (first, second, third)] == [1000, 1000, 999]
+    finally:
+        if restarts:
+            await again.close()
+    await clean(database_url)
+
+
+async def test_the_audit_tells_a_passing_on_that_counts_from_another_time(
+    desk: Desk, ledger: LedgerService, database_url: str
+) -> None:
+    order = await pooled(desk, ledger, await holders(desk, "1"))
+    await desk.book(desk.fill(order, "100", "1"))
+    await pass_on(ledger, order.client_order_id)
+    await clean(database_url)
+    sql = "UPDATE pms_fills SET trade_time = (SELECT max(booked_at) FROM pms_fills), price = '101'"
+    await ledger.store.write([(sql + " WHERE kind = 'TRANSFER'", ())])
+    report = await audit(database_url)
+    assert any("price and time of what it passes on" in line for line in report.lines())

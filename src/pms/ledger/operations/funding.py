@@ -106,24 +106,37 @@ def book_funding(plan: Plan, funding: FundingRate, state: FundingState) -> Fundi
 
 
 def correct_funding(plan: Plan, fundings: Sequence[FundingState]) -> None:
-    """Settle booked fundings again after this plan's execution, which was made before them."""
+    """Settle booked fundings again after this plan's executions, which were made before them."""
     if not fundings:
         return
-    moved: dict[SubAccountId, Decimal] = {}
-    for write in plan.writes:
-        account = write.values.get("sub_account_id") if write.table == "pms_fill_allocations" else None
-        if account is not None:
-            signed = OrderSide(str(write.values["side"])).sign * Decimal(write.values["quantity"] or 0)
-            moved[SubAccountId(str(account))] = moved.get(SubAccountId(str(account)), ZERO) + signed
+    moves = _moves(plan)
     for state in fundings:
         if state.booked is None:
             raise InvariantError("Invariant: only booked fundings are corrected")
+        moved: dict[SubAccountId, Decimal] = {}
+        for trade_time_ms, account, quantity in moves:
+            if trade_time_ms < state.booked.key.time_ms:
+                moved[account] = moved.get(account, ZERO) + quantity
         held = {
             account: state.paid.get(account, Paid()).signed_quantity + change
             for account, change in moved.items()
             if change
         }
         _pay(plan, state.booked, held, state.paid)
+
+
+def _moves(plan: Plan) -> list[tuple[int, SubAccountId, Decimal]]:
+    """Return (trade time, account, signed quantity) of everything that a plan allocates to accounts."""
+    times: dict[str, int] = {}
+    moves: list[tuple[int, SubAccountId, Decimal]] = []
+    for write in plan.writes:
+        if write.table == "pms_fills":
+            times[str(write.key[-1])] = int(write.values["trade_time"] or 0)
+        elif write.table == "pms_fill_allocations" and write.values["sub_account_id"] is not None:
+            signed = OrderSide(str(write.values["side"])).sign * Decimal(write.values["quantity"] or 0)
+            account = SubAccountId(str(write.values["sub_account_id"]))
+            moves.append((times[str(write.values["fill_id"])], account, signed))
+    return moves
 
 
 def _held(plan: Plan, key: FundingKey, state: FundingState) -> dict[SubAccountId, Decimal]:

@@ -50,5 +50,5 @@ def add_pool_fill(plan: Plan, pool: Pool, fill: ExchangeFill, fill_id: str, fee:
             "link": plan.link,
         },
     )
-    booked = PoolFill(fill.order_id, fill.price, fill.quantity, fee)
+    booked = PoolFill(fill.order_id, fill.price, fill.quantity, fee, fill.trade_time_ms)
     plan.put_pool(replace(pool, fills=(*pool.fills, booked)))

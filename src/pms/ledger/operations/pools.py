@@ -2,7 +2,8 @@
 
 Each closer gets its part by a two-legged transfer at the fill's own price and fee, a few at a time, so that a
 fill for a thousand positions holds nobody up. How far that went is in the database: a restart goes on with
-the next part.
+the next part. Each part counts from the fill's own time, for the closer held no more from then on: a funding
+between the fill and the passing on is not his (decision 8).
 """
 
 from dataclasses import replace
@@ -41,7 +42,17 @@ def _give(plan: Plan, pool: Pool, part: PoolPart) -> None:
     fee = part.fee if quantity == part.quantity else round_cost(part.fee * quantity / part.quantity)
     reference = f"{pool.client_order_id}:{plain(part.before)}"
     terms = _terms(pool, part, partial=quantity < position.quantity)
-    against_house(plan, position, quantity, part.fill.price, HouseLineKind.POOL, terms, reference, fee)
+    against_house(
+        plan,
+        position,
+        quantity,
+        part.fill.price,
+        HouseLineKind.POOL,
+        terms,
+        reference,
+        fee,
+        traded_ms=part.fill.trade_time_ms,
+    )
 
 
 def _terms(pool: Pool, part: PoolPart, *, partial: bool) -> Terms:

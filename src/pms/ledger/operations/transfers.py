@@ -179,10 +179,16 @@ def against_house(
     terms: Terms,
     reference: str | None,
     fee: Decimal = ZERO,
+    traded_ms: int | None = None,
 ) -> None:
-    """Move a part of a position to the house; a `fee` that the house has paid for it is the account's."""
+    """Move a part of a position to the house; a `fee` that the house has paid for it is the account's.
+
+    `traded_ms`: when the exchange executed what is passed on here; None: the movement is of this moment. With
+    it the caller corrects the fundings that were booked since.
+    """
     symbol, side = position.symbol, terms.side
-    allocator = _begin(plan, FillKind.TRANSFER, symbol, side, price, moved, terms.close_action, reference)
+    action = terms.close_action
+    allocator = _begin(plan, FillKind.TRANSFER, symbol, side, price, moved, action, reference, traded_ms)
     account = existing(plan, position.sub_account_id)
     reduce_position(plan, allocator, account, position, moved, fee, terms)
     give_house(
@@ -243,8 +249,12 @@ def _begin(
     moved: Decimal,
     action: str,
     reference: str | None,
+    traded_ms: int | None = None,
 ) -> Allocator:
     """Write the movement's own row; its parts are numbered by the allocator."""
+    # After every funding that is booked: our clock may be behind the exchange's.
+    now_ms = max(plan.now_ms, plan.book.funding_times.get(symbol) or 0)
+    moment_ms = now_ms if traded_ms is None else traded_ms
     fill_id = plan.uuid()
     key = movement_key(plan.ours, plan.book.epoch, fill_id if reference is None else reference)
     plan.insert_ours(
@@ -266,8 +276,7 @@ def _begin(
             "fee_asset": "",
             "maker": False,
             "source": action,
-            # After every funding that is booked: our clock may be behind the exchange's.
-            "trade_time": max(plan.now_ms, plan.book.funding_times.get(symbol) or 0),
+            "trade_time": moment_ms,
             "booked_at": plan.now_ms,
             "link": plan.link,
         },

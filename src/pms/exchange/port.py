@@ -13,7 +13,7 @@ from typing import Protocol
 from pms.model.bracket import LeverageBracket
 from pms.model.fill import ExchangeFill
 from pms.model.ids import ClientOrderId, ExchangeOrderId, TradeId
-from pms.model.income import FundingRate, Income
+from pms.model.income import Income, ToldFunding
 from pms.model.money import Money, Price, Quantity
 from pms.model.order import ApprovedAmendment, ApprovedOrder, ExchangeOrderStatus, OrderSide
 from pms.model.price import BookTicker, MarkPrice, OrderBook, PublicTrade
@@ -216,9 +216,15 @@ class MarketData(Protocol):
         """Return the brackets of every listed contract, lowest notional first. Raises ExchangeError."""
         ...
 
-    async def funding_rates(self, symbol: Symbol, since_ms: int, until_ms: int) -> Sequence[FundingRate]:
+    async def funding_rates(self, symbol: Symbol, since_ms: int, until_ms: int) -> Sequence[ToldFunding]:
         """Return the fundings of a symbol that were settled between two times (both included), oldest first:
-        a bounded part of them, and none only when there are none. Raises ExchangeError."""
+        a bounded part of them, and none only when there are none. A line that cannot be read, or has no
+        price, holds no other up. Raises ExchangeError."""
+        ...
+
+    async def price_before(self, symbol: Symbol, moment_ms: int) -> Price | None:
+        """Return the last mark price of the minutes before a moment's own, else the last price traded before
+        it; None when the exchange tells neither. Raises ExchangeError."""
         ...
 
     async def funding_hours(self) -> Mapping[Symbol, int]:

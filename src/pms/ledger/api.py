@@ -31,7 +31,7 @@ from pms.model.ids import (
     TradeId,
     UserId,
 )
-from pms.model.income import FundingRate, Income
+from pms.model.income import FundingKey, FundingRate, Income
 from pms.model.liquidation import LiquidationRecord, LiquidationState
 from pms.model.money import Money, Price, Quantity
 from pms.model.order import ExchangeOrderStatus, JournalOrder, OrderCode, OrderSide, OrderType, TimeInForce
@@ -437,6 +437,20 @@ class Ledger(ControlLedger, Protocol):
         A fill that is booked later with an earlier trade time corrects what it changes in its own
         transaction. A crash in the middle leaves whole accounts; calling again goes on with the rest.
         """
+        ...
+
+    async def skip_funding(self, key: FundingKey, reason: str) -> None:
+        """Record that a funding cannot be booked, as an action of the audit trail (`funding.unreadable`), and
+        keep that it is done with: its money stays with the house."""
+        ...
+
+    def funding_read_ms(self, symbol: Symbol) -> int:
+        """Return up to when the symbol's fundings are booked or recorded as unreadable; 0 before the
+        first."""
+        ...
+
+    def funding_skipped_ms(self, symbol: Symbol) -> int:
+        """Return the time of the symbol's last funding that was recorded as unreadable; 0 for none."""
         ...
 
     async def book_income(self, income: Income) -> bool:

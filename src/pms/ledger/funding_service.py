@@ -11,7 +11,7 @@ from pms.ledger.plan import Plan
 from pms.ledger.store import Store
 from pms.ledger.writer import Known, Wants, Writer
 from pms.model.ids import ExchangeAccountId, SubAccountId
-from pms.model.income import FundingRate, Income
+from pms.model.income import FundingKey, FundingRate, Income
 from pms.model.money import ZERO
 from pms.model.symbol import Symbol
 
@@ -48,6 +48,15 @@ class FundingService:
             if step.finished:
                 return BookedFunding(False, accounts, amount)
             paid = step.paid
+
+    async def skip_funding(self, key: FundingKey, reason: str) -> None:
+        await self._writer.submit(lambda plan, _: operations.skip_funding(plan, key, reason))
+
+    def funding_read_ms(self, symbol: Symbol) -> int:
+        return max(self.last_funding_ms(symbol), self.funding_skipped_ms(symbol))
+
+    def funding_skipped_ms(self, symbol: Symbol) -> int:
+        return self.watermark(operations.skipped_name(symbol))
 
     async def book_income(self, income: Income) -> bool:
         def run(plan: Plan, known: Known) -> bool:

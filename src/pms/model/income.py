@@ -35,6 +35,26 @@ class FundingRate:
 
 
 @dataclass(frozen=True, slots=True)
+class FundingUnpriced:
+    """A funding whose mark price the exchange tells nowhere, or not yet."""
+
+    key: FundingKey
+    rate: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class FundingUnreadable:
+    """A line of the funding history that does not say what was settled; the key's type is a guess."""
+
+    key: FundingKey
+    reason: str
+
+
+ToldFunding = FundingRate | FundingUnpriced | FundingUnreadable
+"""A line of the exchange's funding history."""
+
+
+@dataclass(frozen=True, slots=True)
 class Income:
     """One line of the real account's income history. `amount` is positive when received, in `asset`.
 

@@ -14,10 +14,11 @@ import structlog
 
 from pms.exchange.errors import ExchangeError, UnreadablePayload
 from pms.ledger.api import Ledger
-from pms.ledger.errors import FenceLostError, LedgerError
+from pms.ledger.errors import FenceLostError, LedgerError, RequestError
 from pms.model.clock import Clock
 from pms.model.ids import TradeId
-from pms.model.income import FundingRate
+from pms.model.income import FundingKey, FundingRate, FundingUnpriced, FundingUnreadable, ToldFunding
+from pms.model.money import Price
 from pms.model.price import MarkPrice
 from pms.model.symbol import Symbol
 from pms.sync.recovery import GapFiller
@@ -44,7 +45,8 @@ RETRY_SECONDS = 15.0
 INTERVALS_SECONDS = 3_600.0
 
 PATIENCE_MS = 600_000
-"""So long after a moment of the schedule its funding is asked for; then the schedule had no such moment."""
+"""So long after a moment of the schedule its funding is asked for; then the schedule had no such moment. So
+long, too, its price is waited for; then the last one before it counts."""
 
 PAGES_MAX = 100
 """Of one symbol in one round (100,000 fundings). The next round goes on."""
@@ -52,19 +54,24 @@ PAGES_MAX = 100
 
 @dataclass(frozen=True, slots=True)
 class FundingStatistics:
-    """Counts since the start; `waiting` symbols have a funding due that is not booked yet."""
+    """Counts since the start; `waiting` symbols have a funding due that is not booked yet. `priced_before`
+    were booked with the last price before them, `unreadable` could not be booked and were recorded."""
 
     booked: int
     duplicates: int
     failures: int
     given_up: int
+    priced_before: int
+    unreadable: int
     waiting: tuple[Symbol, ...]
 
 
 class FundingHistory(Protocol):
     """The part of `MarketData` that tells fundings; see there."""
 
-    async def funding_rates(self, symbol: Symbol, since_ms: int, until_ms: int) -> Sequence[FundingRate]: ...
+    async def funding_rates(self, symbol: Symbol, since_ms: int, until_ms: int) -> Sequence[ToldFunding]: ...
+
+    async def price_before(self, symbol: Symbol, moment_ms: int) -> Price | None: ...
 
     async def funding_hours(self) -> Mapping[Symbol, int]: ...
 
@@ -124,6 +131,7 @@ class FundingBooker:
         self._settled: dict[Symbol, tuple[int, TradeId]] = {}
         self._waiting: tuple[Symbol, ...] = ()
         self._booked = self._duplicates = self._failures = self._given_up = 0
+        self._priced_before = self._unreadable = 0
 
     async def forget(self) -> None:
         """Book none, and none of this time later either: the setting is off."""
@@ -153,7 +161,7 @@ class FundingBooker:
         for symbol in self._used():
             due_ms = self._due(symbol, now_ms)
             seen = (due_ms, self._ledger.last_trade_id(symbol))
-            if due_ms <= self._ledger.last_funding_ms(symbol) or self._settled.get(symbol) == seen:
+            if due_ms <= self._ledger.funding_read_ms(symbol) or self._settled.get(symbol) == seen:
                 continue
             try:
                 done = await self._settle(symbol, due_ms, now_ms)
@@ -175,18 +183,56 @@ class FundingBooker:
 
     async def _settle(self, symbol: Symbol, due_ms: int, until_ms: int) -> bool:
         """Book a symbol's fundings through the one that is due; False while the exchange does not tell it."""
-        since_ms = max(self._ledger.last_funding_ms(symbol), self._ledger.watermark(SINCE))
+        since_ms = max(self._ledger.funding_read_ms(symbol), self._ledger.watermark(SINCE))
         start_ms = await self._ledger.held_since(symbol, since_ms)
         if start_ms is None or start_ms > due_ms + TOLD_LATER_MS:
             return True
         for _ in range(PAGES_MAX):
             rates = await self._history.funding_rates(symbol, start_ms, until_ms)
-            for rate in rates:
-                await self._book(rate)
+            for told in rates:
+                if not await self._take(told):
+                    return False
             if not rates or rates[-1].key.time_ms >= due_ms:
                 break
             start_ms = rates[-1].key.time_ms + 1
-        return self._ledger.last_funding_ms(symbol) >= due_ms
+        return self._ledger.funding_read_ms(symbol) >= due_ms
+
+    async def _take(self, told: ToldFunding) -> bool:
+        """Book one line of the history, or record that it cannot be; False: wait for it, and book none of
+        the later ones before."""
+        symbol, moment_ms = told.key.symbol, told.key.time_ms
+        if isinstance(told, FundingRate):
+            try:
+                await self._book(told)
+            except RequestError as error:  # figures that are no money; they will be the same next time
+                told = FundingUnreadable(told.key, str(error))
+            else:
+                return True
+        if moment_ms <= self._ledger.funding_skipped_ms(symbol):
+            return True
+        if self._now_ms() - moment_ms < PATIENCE_MS:
+            return False
+        if isinstance(told, FundingUnpriced):
+            price = await self._price_before(told.key)
+            if price is not None:
+                self._priced_before += 1
+                log.warning(
+                    "funding_priced_before", symbol=symbol, funding_time_ms=moment_ms, price=str(price)
+                )
+                await self._book(FundingRate(told.key, told.rate, price))
+                return True
+        reason = told.reason if isinstance(told, FundingUnreadable) else "no price of it is told"
+        self._unreadable += 1
+        log.error("funding_unreadable", symbol=symbol, funding_time_ms=moment_ms, reason=reason)
+        await self._ledger.skip_funding(told.key, reason)
+        return True
+
+    async def _price_before(self, key: FundingKey) -> Price | None:
+        try:
+            return await self._history.price_before(key.symbol, key.time_ms)
+        except UnreadablePayload as error:
+            log.warning("funding_price_unreadable", symbol=key.symbol, error=str(error))
+            return None
 
     async def _book(self, rate: FundingRate) -> None:
         symbol, moment_ms = rate.key.symbol, rate.key.time_ms
@@ -240,5 +286,11 @@ class FundingBooker:
 
     def statistics(self) -> FundingStatistics:
         return FundingStatistics(
-            self._booked, self._duplicates, self._failures, self._given_up, self._waiting
+            self._booked,
+            self._duplicates,
+            self._failures,
+            self._given_up,
+            self._priced_before,
+            self._unreadable,
+            self._waiting,
         )

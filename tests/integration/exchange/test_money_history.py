@@ -10,11 +10,10 @@ from aiohttp import web
 
 from pms.exchange.binance import BinanceExchange, account
 from pms.exchange.binance.trade_windows import WINDOW_MS
-from pms.exchange.errors import UnreadablePayload
-from pms.model.income import FundingType
+from pms.model.income import FundingRate, FundingType, FundingUnpriced, FundingUnreadable
 from pms.model.symbol import Symbol
 from pms.runtime import SystemClock
-from tests.integration.exchange.fake_venue import FakeVenue, answer, running_venue
+from tests.integration.exchange.fake_venue import FakeVenue, Handler, answer, running_venue
 
 BTC = Symbol("BTC/USDT:USDT")
 HOUR_MS = 3_600_000
@@ -141,7 +140,8 @@ async def test_fundings_come_with_mark_price_and_kind(venue: FakeVenue, exchange
 
     venue.script["GET", "/fapi/v1/fundingRate"] = rates
     venue.script["GET", "/fapi/v1/markPriceKlines"] = candle
-    found = await exchange.market.funding_rates(BTC, NOON_MS, NOON_MS + 9 * HOUR_MS)
+    told = await exchange.market.funding_rates(BTC, NOON_MS, NOON_MS + 9 * HOUR_MS)
+    found = [each for each in told if isinstance(each, FundingRate)]
     assert [(each.key.time_ms - NOON_MS, each.key.type, each.mark_price) for each in found] == [
         (7, FundingType.REGULAR, Decimal("63823.9")),
         (7, FundingType.SPECIAL, Decimal("63823.9")),
@@ -149,12 +149,58 @@ async def test_fundings_come_with_mark_price_and_kind(venue: FakeVenue, exchange
     ]
     assert {each.rate for each in found} == {Decimal("-0.0000375")}
 
+
+async def test_a_funding_that_cannot_be_read_hides_no_other(
+    venue: FakeVenue, exchange: BinanceExchange
+) -> None:
+    rows = [
+        funding(NOON_MS + 1, markPrice="63823.9", rateType="Lunar"),
+        funding(NOON_MS + 2, markPrice="63823.9") | {"fundingRate": ""},
+        funding(NOON_MS + 3, markPrice="63823.9") | {"fundingRate": "many"},
+        funding(NOON_MS + 4, markPrice="0.00000000"),
+        funding(NOON_MS + 5, markPrice="dear"),
+        funding(NOON_MS + 6, markPrice="63823.9"),
+    ]
+
+    async def rates(request: web.Request, body: bytes) -> web.StreamResponse:
+        return answer(rows)
+
     async def nothing(request: web.Request, body: bytes) -> web.StreamResponse:
         return answer([])
 
+    venue.script["GET", "/fapi/v1/fundingRate"] = rates
     venue.script["GET", "/fapi/v1/markPriceKlines"] = nothing
-    with pytest.raises(UnreadablePayload, match="no mark price of BTCUSDT"):
-        await exchange.market.funding_rates(BTC, NOON_MS, NOON_MS + 9 * HOUR_MS)
+    found = await exchange.market.funding_rates(BTC, NOON_MS, NOON_MS + HOUR_MS)
+    assert [type(each) for each in found] == [FundingUnreadable] * 3 + [FundingUnpriced] * 2 + [FundingRate]
+    assert [each.key.time_ms - NOON_MS for each in found] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize(
+    ("marks", "trades", "expected"),
+    [(["61000.5"], ["61001"], "61000.5"), ([], ["61001"], "61001"), ([], [], None)],
+    ids=["the last mark", "the last trade", "nothing"],
+)
+async def test_the_price_before_a_moment_is_the_last_mark_else_the_last_trade(
+    venue: FakeVenue, exchange: BinanceExchange, marks: list[str], trades: list[str], expected: str | None
+) -> None:
+    def candles(closes: list[str]) -> Handler:
+        async def tell(request: web.Request, body: bytes) -> web.StreamResponse:
+            assert dict(request.query) == {
+                "symbol": "BTCUSDT",
+                "interval": "1m",
+                "endTime": str(NOON_MS - 1),
+                "limit": "1",
+            }
+            start = NOON_MS - 3 * 60_000
+            tail = [start + 59_999, "0", 60, "0", "0", "0"]
+            return answer([[start, "1", "1", "1", close, "0", *tail] for close in closes])
+
+        return tell
+
+    venue.script["GET", "/fapi/v1/markPriceKlines"] = candles(marks)
+    venue.script["GET", "/fapi/v1/klines"] = candles(trades)
+    found = await exchange.market.price_before(BTC, NOON_MS + 12_345)
+    assert found == (None if expected is None else Decimal(expected))
 
 
 async def test_adjusted_intervals_are_told_by_symbol(venue: FakeVenue, exchange: BinanceExchange) -> None:

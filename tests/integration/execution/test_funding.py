@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pms.engine import EMBEDDED_KEY
 from pms.ledger.operations.funding import payment
+from pms.model.income import FundingRate
 from tests.support.clocks import FUNDING_SECONDS, HOUR_SECONDS, PushedClock
 from tests.support.laboratory import BTC, ETH, LONG, NATIVE, SHORT, Laboratory, laboratory
 from tests.support.waiting import until
@@ -91,6 +92,7 @@ async def test_a_funding_moves_real_money_to_the_holders_and_one_while_down_is_c
         for symbol, *names_of in ((BTC, "long", "short"), (ETH, "flat one way", "flat the other")):
             history = lab.parts.exchange.market.funding_rates
             told = (await history(symbol, begun_ms, clock.now_ms()))[-1]
+            assert isinstance(told, FundingRate)
             for name in names_of:
                 expected[name] = payment(lab.held(name, symbol), told.mark_price, told.rate)
         assert again == expected

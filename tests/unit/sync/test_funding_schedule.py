@@ -16,7 +16,7 @@ from pms.ledger.errors import FenceLostError
 from pms.ledger.ledger import LedgerService
 from pms.model.fill import FillSource
 from pms.model.ids import ClientOrderId, SubAccountId
-from pms.model.income import FundingKey, FundingRate
+from pms.model.income import FundingKey, FundingRate, FundingUnpriced, FundingUnreadable, ToldFunding
 from pms.model.money import Price
 from pms.model.order import OrderSide
 from pms.model.price import MarkPrice
@@ -38,7 +38,8 @@ PERIOD_MS = 8 * HOUR_MS
 class ScriptedHistory:
     """Tells what a test has put down, `part` rows at once; `broken` symbols cannot be asked."""
 
-    rates: list[FundingRate] = field(default_factory=list)
+    rates: list[ToldFunding] = field(default_factory=list)
+    prices: dict[Symbol, Price] = field(default_factory=dict)
     hours: dict[Symbol, int] = field(default_factory=dict)
     broken: dict[Symbol, Exception] = field(default_factory=dict)
     part: int = 1000
@@ -49,12 +50,15 @@ class ScriptedHistory:
             FundingRate(FundingKey(symbol, time_ms), D("0.0001"), Price(D(100))) for time_ms in times_ms
         ]
 
-    async def funding_rates(self, symbol: Symbol, since_ms: int, until_ms: int) -> list[FundingRate]:
+    async def funding_rates(self, symbol: Symbol, since_ms: int, until_ms: int) -> list[ToldFunding]:
         self.asked.append(symbol)
         if symbol in self.broken:
             raise self.broken[symbol]
         found = [each for each in self.rates if each.key.symbol == symbol]
         return [each for each in found if since_ms <= each.key.time_ms <= until_ms][: self.part]
+
+    async def price_before(self, symbol: Symbol, moment_ms: int) -> Price | None:
+        return self.prices.get(symbol)
 
     async def funding_hours(self) -> dict[Symbol, int]:
         return self.hours
@@ -226,6 +230,65 @@ async def test_a_symbol_that_is_listed_no_more_is_not_asked_for_ever(bench: Benc
     bench.stand_at(FIRST_MS + DELAY_MS + PATIENCE_MS)
     await booker.settle()
     assert (booker.statistics().waiting, booker.statistics().given_up) == ((), 1)
+
+
+FIRST = FundingKey(BTC, FIRST_MS)
+LATER_MS = FIRST_MS + PERIOD_MS
+
+
+@pytest.mark.parametrize("told", [None, "90"], ids=["no price at all", "a price before it"])
+async def test_a_funding_without_a_price_holds_the_later_ones_back_only_for_a_while(
+    bench: Bench, told: str | None
+) -> None:
+    account = (await bench.desk.account()).id
+    await bench.hold(account, "10", START_MS + 1)
+    bench.history.rates = [FundingUnpriced(FIRST, D("0.0001"))]
+    bench.history.settle(BTC, FIRST_MS + 60_000)  # a special one, as it were
+    if told is not None:
+        bench.history.prices[BTC] = Price(D(told))
+    booker = bench.booker()
+    bench.stand_at(FIRST_MS + DELAY_MS + 60_000)
+    await booker.settle()
+    assert booker.statistics().waiting == (BTC,), "its minute's price may still be written"
+    assert await bench.payments(account) == []
+    bench.stand_at(FIRST_MS + PATIENCE_MS)
+    await booker.settle()
+    statistics = booker.statistics()
+    paid = await bench.payments(account)
+    if told is None:
+        assert (statistics.unreadable, statistics.priced_before) == (1, 0)
+        assert paid == [(FIRST_MS + 60_000, D("-0.1"))]
+    else:
+        assert (statistics.unreadable, statistics.priced_before) == (0, 1)
+        assert paid == [(FIRST_MS, D("-0.09")), (FIRST_MS + 60_000, D("-0.1"))]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        FundingUnreadable(FIRST, "its type is 'Lunar'"),
+        FundingRate(FIRST, D("NaN"), Price(D(100))),
+        FundingRate(FIRST, D("0.0001"), Price(D(0))),
+    ],
+    ids=["a line of an unknown kind", "no rate", "no price"],
+)
+async def test_a_funding_that_cannot_be_booked_is_recorded_once_and_the_next_one_booked(
+    bench: Bench, told: ToldFunding
+) -> None:
+    account = (await bench.desk.account()).id
+    await bench.hold(account, "10", START_MS + 1)
+    bench.history.rates = [told]
+    bench.stand_at(FIRST_MS + DELAY_MS + PATIENCE_MS)
+    booker = bench.booker()
+    for _ in range(3):
+        await booker.settle()
+        booker = bench.booker()  # as after a restart
+    bench.history.settle(BTC, LATER_MS)
+    bench.stand_at(LATER_MS + DELAY_MS)
+    await booker.settle()
+    assert await bench.payments(account) == [(LATER_MS, D("-0.1"))]
+    (recorded,) = [row for row in await bench.ledger.queries.actions(9) if row.action == "funding.unreadable"]
+    assert recorded.target == BTC
 
 
 async def test_nobody_is_charged_for_the_time_without_funding(bench: Bench) -> None:

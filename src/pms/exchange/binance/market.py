@@ -1,6 +1,7 @@
 """Public data: rules, candles and brackets by request, prices by stream."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import msgspec
 
@@ -12,7 +13,14 @@ from pms.exchange.errors import UnreadablePayload
 from pms.exchange.messages import Depth, ExchangeInfo, FundingInfo, SymbolBrackets
 from pms.exchange.messages import FundingRate as WireFunding
 from pms.model.bracket import LeverageBracket
-from pms.model.income import FundingKey, FundingRate, FundingType
+from pms.model.income import (
+    FundingKey,
+    FundingRate,
+    FundingType,
+    FundingUnpriced,
+    FundingUnreadable,
+    ToldFunding,
+)
 from pms.model.money import Price
 from pms.model.price import BookTicker, MarkPrice, OrderBook, PublicTrade
 from pms.model.symbol import Symbol, SymbolRules
@@ -21,6 +29,11 @@ EXCHANGE_INFO_DEADLINE_SECONDS = 15.0
 """The list of all contracts is over a megabyte."""
 
 FUNDINGS_PER_PAGE = 1000
+
+FUNDING_TYPES = {"Regular": FundingType.REGULAR, "Special": FundingType.SPECIAL}
+
+MINUTE_MS = 60_000
+MARK_CANDLES = "/fapi/v1/markPriceKlines"
 
 _info_decoder = msgspec.json.Decoder(ExchangeInfo)
 _klines_decoder = msgspec.json.Decoder(list[tuple[str | int, ...]])
@@ -81,34 +94,56 @@ class BinanceMarket:
             if row.symbol in unified
         }
 
-    async def funding_rates(self, symbol: Symbol, since_ms: int, until_ms: int) -> Sequence[FundingRate]:
+    async def funding_rates(self, symbol: Symbol, since_ms: int, until_ms: int) -> Sequence[ToldFunding]:
         """Return the first settled fundings of a span, at most a page, oldest first. Raises ExchangeError."""
         native = self._symbols.native(symbol)
         times = (("startTime", str(since_ms)), ("endTime", str(until_ms)))
         parameters = (("symbol", native), *times, ("limit", str(FUNDINGS_PER_PAGE)))
         rows = await self._rest.read("/fapi/v1/fundingRate", parameters, _fundings_decoder, Security.NONE)
         rows.sort(key=lambda row: row.funding_time)
-        return [
-            FundingRate(
-                FundingKey(symbol, row.funding_time, FundingType((row.rate_type or "Regular").upper())),
-                number(row.funding_rate, "funding rate"),
-                await self._mark_at(native, row),
-            )
-            for row in rows
-        ]
+        return [await self._told(symbol, native, row) for row in rows]
 
-    async def _mark_at(self, native: str, row: WireFunding) -> Price:
+    async def _told(self, symbol: Symbol, native: str, row: WireFunding) -> ToldFunding:
+        key = FundingKey(symbol, row.funding_time)
+        kind = FUNDING_TYPES.get((row.rate_type or "Regular").capitalize())
+        if kind is None or not row.funding_rate:
+            return FundingUnreadable(key, f"its type is {row.rate_type!r}, its rate {row.funding_rate!r}")
+        key = replace(key, type=kind)
+        try:
+            rate = number(row.funding_rate, "funding rate")
+        except UnreadablePayload as error:
+            return FundingUnreadable(key, str(error))
+        try:
+            mark = await self._mark_at(native, row)
+        except UnreadablePayload:
+            mark = None
+        return FundingUnpriced(key, rate) if mark is None else FundingRate(key, rate, mark)
+
+    async def _mark_at(self, native: str, row: WireFunding) -> Price | None:
         """Return the mark price of a funding; a row that tells none has that of the minute's candle."""
-        if row.mark_price:
-            return Price(number(row.mark_price, "mark price"))
-        minute_ms = row.funding_time // 60_000 * 60_000
-        parameters = (("symbol", native), ("interval", "1m"), ("startTime", str(minute_ms)), ("limit", "1"))
-        candles = await self._rest.read(
-            "/fapi/v1/markPriceKlines", parameters, _klines_decoder, Security.NONE
-        )
-        if not candles or candles[0][0] != minute_ms:
-            raise UnreadablePayload(f"the exchange tells no mark price of {native} at {row.funding_time}")
-        return Price(number(str(candles[0][1]), "mark price"))
+        told = number(row.mark_price, "mark price")
+        if told > 0:
+            return Price(told)
+        minute_ms = row.funding_time // MINUTE_MS * MINUTE_MS
+        candle = await self._candle(MARK_CANDLES, native, ("startTime", str(minute_ms)))
+        if candle is None or candle[0] != minute_ms:
+            return None
+        return _price(candle[1])
+
+    async def price_before(self, symbol: Symbol, moment_ms: int) -> Price | None:
+        native, minute_ms = self._symbols.native(symbol), moment_ms // MINUTE_MS * MINUTE_MS
+        for path in (MARK_CANDLES, "/fapi/v1/klines"):
+            candle = await self._candle(path, native, ("endTime", str(minute_ms - 1)))
+            price = None if candle is None or int(candle[0]) >= minute_ms else _price(candle[4])
+            if price is not None:
+                return price
+        return None
+
+    async def _candle(self, path: str, native: str, bound: tuple[str, str]) -> tuple[str | int, ...] | None:
+        """Return the one candle of a minute that a bound of time leads to, if any."""
+        parameters = (("symbol", native), ("interval", "1m"), bound, ("limit", "1"))
+        candles = await self._rest.read(path, parameters, _klines_decoder, Security.NONE)
+        return candles[0] if candles else None
 
     async def funding_hours(self) -> Mapping[Symbol, int]:
         """Return the adjusted intervals between fundings, hours. Raises ExchangeError."""
@@ -149,3 +184,9 @@ class BinanceMarket:
 
     def on_trade(self, handler: Callable[[PublicTrade], None]) -> None:
         self._streams.on_trade(handler)
+
+
+def _price(text: str | int) -> Price | None:
+    """Return a price of a candle, None for one that is no price."""
+    price = number(str(text), "price of a candle")
+    return Price(price) if price > 0 else None

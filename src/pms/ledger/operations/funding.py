@@ -18,6 +18,7 @@ from pms.model.ids import SubAccountId
 from pms.model.income import TRADE_INCOME, FundingKey, FundingRate, Income
 from pms.model.money import CONTEXT, ZERO, plain, round_cost
 from pms.model.order import OrderSide
+from pms.model.symbol import Symbol
 
 ACCOUNTS_AT_ONCE = 64
 """Accounts that one transaction pays; more go into further ones, so that other commands come between."""
@@ -195,6 +196,19 @@ def _pay(
         plan.house_line(HouseLineKind.FUNDING, cash=-total, reference=reference)
     plan.post("FUNDING", reference)
     return after
+
+
+def skipped_name(symbol: Symbol) -> str:
+    """Return under which name the last funding of a symbol is kept that could not be booked."""
+    return f"funding unreadable {symbol}"
+
+
+def skip_funding(plan: Plan, key: FundingKey, reason: str) -> None:
+    """Record that a funding cannot be booked; the later ones need not wait for it."""
+    facts = {"time_ms": key.time_ms, "type": key.type.value, "reason": reason}
+    plan.action(SYSTEM, "funding.unreadable", key.symbol, None, {**facts})
+    name = skipped_name(key.symbol)
+    set_watermark(plan, name, max(key.time_ms, plan.book.watermarks.get(name) or 0))
 
 
 def book_income(plan: Plan, income: Income) -> bool:
